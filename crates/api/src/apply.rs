@@ -1,0 +1,1 @@
+//! apply: see lib.rs

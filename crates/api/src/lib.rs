@@ -1,0 +1,23 @@
+//! What objects are. This crate does no I/O: everything in it is a pure function of its arguments.
+//!
+//! A kind is one row of the [`catalogue`]: names, scope, subresources, columns, and a type implementing
+//! [`catalogue::Kind`] with its defaulting, validation and update rules, written over the typed structs of
+//! `k8s-openapi` (re-exported as [`k8s`]). The API server never names a kind; it walks the catalogue.
+//!
+//! Around it stands what Kubernetes calls API machinery: [`field`] paths and errors, [`names`], [`quantity`],
+//! [`selector`]s, the [`schema`] table that strict decoding, [`strategic`] merge patch and server-side
+//! [`apply`] share, [`status`] errors, and [`yaml`].
+pub use k8s_openapi as k8s;
+
+pub mod apply;
+pub mod catalogue;
+pub mod decode;
+pub mod field;
+pub mod kinds;
+pub mod names;
+pub mod quantity;
+pub mod schema;
+pub mod selector;
+pub mod status;
+pub mod strategic;
+pub mod yaml;

@@ -1,0 +1,1 @@
+//! quantity: see lib.rs

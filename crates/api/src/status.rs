@@ -1,0 +1,1 @@
+//! status: see lib.rs

@@ -1,0 +1,1 @@
+//! strategic: see lib.rs

@@ -1,0 +1,2 @@
+//! isopod
+fn main() {}

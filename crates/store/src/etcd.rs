@@ -1,0 +1,1 @@
+//! etcd: see lib.rs

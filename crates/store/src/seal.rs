@@ -1,0 +1,1 @@
+//! seal: see lib.rs
