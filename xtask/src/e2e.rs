@@ -1,0 +1,35 @@
+//! `cargo xtask e2e`: the acceptance scripts, which drive the release binary with clients we did not write.
+//!
+//! The scripts stand in `../shared/acceptance` beside the checkout and are copied nowhere: they are the judges, not ours to change.
+use crate::sh;
+use anyhow::{Result, bail};
+use std::path::PathBuf;
+
+#[derive(clap::Args, Default)]
+pub struct Args {
+    /// Only these scripts (without `.sh`); all that this version passes when none is named.
+    scripts: Vec<String>,
+}
+
+/// What passes whole with this version, and so must go on passing.
+const PASSING: &[&str] = &[];
+
+fn acceptance() -> Result<PathBuf> {
+    let dir = sh::root().join("../shared/acceptance");
+    if !dir.is_dir() {
+        bail!("no acceptance scripts at {}: they stand beside the checkout, in shared/acceptance", dir.display());
+    }
+    Ok(dir)
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    let dir = acceptance()?;
+    sh::run(sh::cargo(&["build", "--release", "--package", "isopod"]))?;
+    let wanted: Vec<&str> =
+        if args.scripts.is_empty() { PASSING.to_vec() } else { args.scripts.iter().map(String::as_str).collect() };
+    for script in wanted {
+        let path = dir.join(format!("{script}.sh"));
+        sh::run(sh::command("bash", &[&path.to_string_lossy()]))?;
+    }
+    Ok(())
+}
