@@ -15,6 +15,7 @@ pub mod decode;
 pub mod field;
 pub mod kinds;
 pub mod names;
+pub mod print;
 pub mod quantity;
 pub mod schema;
 pub mod selector;
