@@ -116,6 +116,8 @@ pub trait Object: Any + Send + Sync + Debug {
     fn meta_mut(&mut self) -> &mut ObjectMeta;
     /// With `apiVersion` and `kind`, as it is stored and served (resourceVersion included if set).
     fn to_value(&self) -> Value;
+    /// The same as JSON text: `{"apiVersion":…,"kind":…,"metadata":{…`, in this order.
+    fn to_json(&self) -> Vec<u8>;
     fn boxed_clone(&self) -> Box<dyn Object>;
     fn as_any(&self) -> &dyn Any;
     fn as_any_mut(&mut self) -> &mut dyn Any;
@@ -134,6 +136,9 @@ where
     fn to_value(&self) -> Value {
         // Serializing a k8s-openapi struct into a Value cannot fail: its maps have string keys.
         serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+    fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
     }
     fn boxed_clone(&self) -> Box<dyn Object> {
         Box::new(self.clone())
@@ -162,6 +167,17 @@ pub enum Deletion {
     Immediate,
     /// Marked, with this grace period in seconds; somebody (the node) completes it.
     Graceful(i64),
+}
+
+/// What becomes of the dependents of a deleted object when nobody says (`DefaultGarbageCollectionPolicy`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependents {
+    /// The garbage collector deletes them.
+    Delete,
+    /// They stay, without their owner (ReplicationController v1).
+    Orphan,
+    /// Nothing can depend on it; `orphan` and `foregroundDeletion` are never set (Event).
+    Unsupported,
 }
 
 /// What printing a row needs beside the object.
@@ -216,6 +232,20 @@ pub trait Kind: Send + Sync + 'static {
     fn deletion(_object: &Self::Object, _requested: Option<i64>) -> Deletion {
         Deletion::Immediate
     }
+    /// What becomes of the dependents when the DeleteOptions do not say.
+    fn dependents() -> Dependents {
+        Dependents::Delete
+    }
+    /// DELETE answers with the object, not with a Status (`ReturnDeletedObject`: Pod, ServiceAccount, PersistentVolume, …).
+    fn returns_deleted() -> bool {
+        false
+    }
+    /// Something beside `metadata.finalizers` must be empty before the object can go: a Namespace's `spec.finalizers`.
+    fn holds_deletion(_object: &Self::Object) -> bool {
+        false
+    }
+    /// Called when the object is marked for deletion: a Namespace's phase becomes `Terminating`.
+    fn mark_deleting(_object: &mut Self::Object) {}
     /// From the form in which the kind is stored to this served version, and back (Event). `Value`s have apiVersion and kind.
     fn from_storage(value: Value) -> Value {
         value
@@ -230,6 +260,8 @@ pub trait KindOps: Send + Sync {
     fn descriptor(&self) -> &'static Descriptor;
     /// Into the typed struct: unknown fields fall away. Type errors are found before, by [`crate::decode`], in Go's words.
     fn decode(&self, value: Value) -> Result<Box<dyn Object>, serde_json::Error>;
+    /// The same from JSON text (what the store holds): one pass, no `Value` between.
+    fn decode_json(&self, json: &[u8]) -> Result<Box<dyn Object>, serde_json::Error>;
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String>;
     fn default(&self, object: &mut dyn Object);
     fn prepare_create(&self, object: &mut dyn Object);
@@ -242,6 +274,10 @@ pub trait KindOps: Send + Sync {
     fn fields(&self, object: &dyn Object) -> Vec<(&'static str, String)>;
     fn cells(&self, object: &dyn Object, cx: &PrintContext) -> Vec<Value>;
     fn deletion(&self, object: &dyn Object, requested: Option<i64>) -> Deletion;
+    fn dependents(&self) -> Dependents;
+    fn returns_deleted(&self) -> bool;
+    fn holds_deletion(&self, object: &dyn Object) -> bool;
+    fn mark_deleting(&self, object: &mut dyn Object);
     fn from_storage(&self, value: Value) -> Value;
     fn to_storage(&self, value: Value) -> Value;
 }
@@ -264,6 +300,9 @@ impl<K: Kind> KindOps for Typed<K> {
     }
     fn decode(&self, value: Value) -> Result<Box<dyn Object>, serde_json::Error> {
         Ok(Box::new(serde_json::from_value::<K::Object>(value)?))
+    }
+    fn decode_json(&self, json: &[u8]) -> Result<Box<dyn Object>, serde_json::Error> {
+        Ok(Box::new(serde_json::from_slice::<K::Object>(json)?))
     }
     fn validate_name(&self, name: &str, prefix: bool) -> Vec<String> {
         K::validate_name(name, prefix)
@@ -314,6 +353,20 @@ impl<K: Kind> KindOps for Typed<K> {
     }
     fn deletion(&self, object: &dyn Object, requested: Option<i64>) -> Deletion {
         object.downcast().map_or(Deletion::Immediate, |o| K::deletion(o, requested))
+    }
+    fn dependents(&self) -> Dependents {
+        K::dependents()
+    }
+    fn returns_deleted(&self) -> bool {
+        K::returns_deleted()
+    }
+    fn holds_deletion(&self, object: &dyn Object) -> bool {
+        object.downcast().is_some_and(K::holds_deletion)
+    }
+    fn mark_deleting(&self, object: &mut dyn Object) {
+        if let Some(o) = object.downcast_mut() {
+            K::mark_deleting(o);
+        }
     }
     fn from_storage(&self, value: Value) -> Value {
         K::from_storage(value)
