@@ -204,6 +204,9 @@ pub trait Kind: Send + Sync + 'static {
     fn validate_name(name: &str, prefix: bool) -> Vec<String> {
         crate::names::dns1123_subdomain(name, prefix)
     }
+    /// Called before a request's body becomes the typed struct: keeps apart what the struct would not, such as an absent
+    /// `selector` (required) and an empty one (invalid).
+    fn before_decode(_value: &mut Value) {}
     /// Fills in what the person left out (`pkg/apis/*/v1/defaults.go`). Must be idempotent: it runs on every decode.
     fn default(_object: &mut Self::Object) {}
     /// `PrepareForCreate`: what a client may not set at creation (status) is reset.
@@ -298,7 +301,8 @@ impl<K: Kind> KindOps for Typed<K> {
     fn descriptor(&self) -> &'static Descriptor {
         K::descriptor()
     }
-    fn decode(&self, value: Value) -> Result<Box<dyn Object>, serde_json::Error> {
+    fn decode(&self, mut value: Value) -> Result<Box<dyn Object>, serde_json::Error> {
+        K::before_decode(&mut value);
         Ok(Box::new(serde_json::from_value::<K::Object>(value)?))
     }
     fn decode_json(&self, json: &[u8]) -> Result<Box<dyn Object>, serde_json::Error> {

@@ -93,32 +93,33 @@ impl Rule {
 pub struct Error {
     pub rule: Rule,
     pub path: Path,
-    /// The offending value; printed as JSON. `None` for rules that print none (Required, Forbidden, …).
-    pub value: Option<Value>,
+    /// The offending value as it is printed: strings quoted as Go does, all else as JSON with its fields in the order of the
+    /// type. `None` for rules that print none (Required, Forbidden, …).
+    pub value: Option<String>,
     pub detail: String,
 }
 
 impl Error {
-    fn make(rule: Rule, path: &Path, value: Option<Value>, detail: impl Into<String>) -> Self {
+    fn make(rule: Rule, path: &Path, value: Option<String>, detail: impl Into<String>) -> Self {
         Self { rule, path: path.clone(), value, detail: detail.into() }
     }
     pub fn not_found(path: &Path, value: impl Serialize) -> Self {
-        Self::make(Rule::NotFound, path, Some(json(value)), "")
+        Self::make(Rule::NotFound, path, Some(render(&value)), "")
     }
     pub fn required(path: &Path, detail: impl Into<String>) -> Self {
         Self::make(Rule::Required, path, None, detail)
     }
     pub fn duplicate(path: &Path, value: impl Serialize) -> Self {
-        Self::make(Rule::Duplicate, path, Some(json(value)), "")
+        Self::make(Rule::Duplicate, path, Some(render(&value)), "")
     }
     pub fn invalid(path: &Path, value: impl Serialize, detail: impl Into<String>) -> Self {
-        Self::make(Rule::Invalid, path, Some(json(value)), detail)
+        Self::make(Rule::Invalid, path, Some(render(&value)), detail)
     }
     /// `supported` is printed in the order given: Kubernetes sorts it, so hand it in sorted.
     pub fn not_supported<S: fmt::Display>(path: &Path, value: impl Serialize, supported: &[S]) -> Self {
         let list: Vec<String> = supported.iter().map(|s| format!("\"{s}\"")).collect();
         let detail = if list.is_empty() { String::new() } else { format!("supported values: {}", list.join(", ")) };
-        Self::make(Rule::NotSupported, path, Some(json(value)), detail)
+        Self::make(Rule::NotSupported, path, Some(render(&value)), detail)
     }
     pub fn forbidden(path: &Path, detail: impl Into<String>) -> Self {
         Self::make(Rule::Forbidden, path, None, detail)
@@ -129,7 +130,7 @@ impl Error {
     }
     pub fn too_many(path: &Path, actual: usize, max: usize) -> Self {
         let items = if max == 1 { "item" } else { "items" };
-        Self::make(Rule::TooMany, path, Some(Value::from(actual)), format!("must have at most {max} {items}"))
+        Self::make(Rule::TooMany, path, Some(actual.to_string()), format!("must have at most {max} {items}"))
     }
     pub fn internal(path: &Path, detail: impl Into<String>) -> Self {
         Self::make(Rule::Internal, path, None, detail)
@@ -139,7 +140,7 @@ impl Error {
         let mut out = self.rule.words().to_owned();
         if let Some(value) = &self.value {
             out.push_str(": ");
-            out.push_str(&value.to_string());
+            out.push_str(value);
         }
         if !self.detail.is_empty() {
             out.push_str(": ");
@@ -174,8 +175,44 @@ pub fn aggregate(errors: &[Error]) -> String {
     }
 }
 
-fn json(value: impl Serialize) -> Value {
-    serde_json::to_value(value).unwrap_or(Value::Null)
+/// Each message as an Invalid of `value` at `path`.
+pub fn invalid_each(path: &Path, value: impl Serialize, messages: Vec<String>) -> Errors {
+    messages.into_iter().map(|message| Error::invalid(path, &value, message)).collect()
+}
+
+fn render(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(text)) => go_quote(&text),
+        // Not the `Value`: its maps are sorted, the struct's fields are not.
+        _ => serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()),
+    }
+}
+
+/// A string as Go's `%q` prints it.
+pub fn go_quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().saturating_add(2));
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\u{7}' => out.push_str("\\a"),
+            '\u{8}' => out.push_str("\\b"),
+            '\u{c}' => out.push_str("\\f"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{b}' => out.push_str("\\v"),
+            c if u32::from(c) < 0x20 || c == '\u{7f}' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+            // Go escapes what its tables call not printable: here the controls and the spaces other than U+0020.
+            c if c.is_control() || (c.is_whitespace() && c != ' ') => {
+                out.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
 }
 
 #[cfg(test)]
@@ -190,6 +227,9 @@ mod tests {
         assert_eq!(e.to_string(), "data[a b]: Invalid value: \"a b\": no");
         let e = Error::not_supported(&Path::new("spec").child("type"), "Foo", &["A", "B"]);
         assert_eq!(e.to_string(), "spec.type: Unsupported value: \"Foo\": supported values: \"A\", \"B\"");
+        let e = Error::invalid(&p, "a\u{1}\u{a0}\"", "no");
+        assert_eq!(e.to_string(), r#"spec.containers[0].image: Invalid value: "a\x01\u00a0\"": no"#);
+        let e = Error::not_supported(&Path::new("spec").child("type"), "Foo", &["A", "B"]);
         let two = [e.clone(), e.clone(), Error::required(&p, "x")];
         assert!(aggregate(&two).starts_with("[spec.type:") && aggregate(&two).matches("spec.type").count() == 1);
     }
