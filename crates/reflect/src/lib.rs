@@ -4,3 +4,27 @@
 //! changes. A reflector speaks only `kube::Client`, so it mirrors any conformant API server. [`Queue`] is the deduplicating work
 //! queue with per-key back-off and timers that reconcilers take their keys from; [`Expectations`] is how a reconciler knows that
 //! it has not yet observed what it did itself.
+//!
+//! ```text
+//! Reflectors::of::<Pod>() ─ one watch ─▶ mirror (by key, by index) ─▶ Subscription (coalesced changes) ─▶ Queue ─▶ reconcile(key)
+//! ```
+mod backoff;
+mod expect;
+mod key;
+mod meta;
+mod mirror;
+mod queue;
+mod reflector;
+mod source;
+mod subscribe;
+mod watch;
+
+pub use backoff::Backoff;
+pub use expect::Expectations;
+pub use key::Key;
+pub use meta::{HasMeta, MetaChange, MetaReflector, MetaSubscription};
+pub use mirror::index;
+pub use queue::{Queue, Verdict};
+pub use reflector::{Reflector, Reflectors, Selection};
+pub use source::{Source, SourceError};
+pub use subscribe::{Change, Subscription};
