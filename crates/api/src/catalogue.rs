@@ -35,6 +35,17 @@ pub enum Verbs {
     CreateOnly,
 }
 
+impl Verbs {
+    /// The verbs as discovery lists them.
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::All => &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+            Self::NoDeleteCollection => &["create", "delete", "get", "list", "patch", "update", "watch"],
+            Self::CreateOnly => &["create"],
+        }
+    }
+}
+
 /// A subresource other than `status` and `scale`, for discovery; the API server implements it by `name`.
 #[derive(Clone, Copy, Debug)]
 pub struct Subresource {

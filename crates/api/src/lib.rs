@@ -17,6 +17,7 @@ pub mod kinds;
 pub mod names;
 pub mod print;
 pub mod quantity;
+pub mod quota;
 pub mod schema;
 pub mod selector;
 pub mod status;

@@ -1,0 +1,32 @@
+//! `isopod delete`: stops the cluster, removes its data directory and its context.
+use crate::command::down;
+use crate::datadir::Location;
+use crate::{kubeconfig, process};
+use anyhow::{Context, Result};
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    location: Location,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let dir = args.location.resolve()?;
+    // Only a directory with our settings in it is ever removed.
+    let Some(cluster) = dir.cluster()? else {
+        println!("no cluster at {}", dir.path().display());
+        return Ok(ExitCode::SUCCESS);
+    };
+    let lock = process::lifecycle_lock(&dir)?;
+    down::stop(&dir)?;
+    for file in &cluster.kubeconfigs {
+        if let Err(error) = kubeconfig::remove(file, &cluster.name, &cluster.endpoint()) {
+            eprintln!("warning: the context {:?} stays in {}: {error:#}", cluster.name, file.display());
+        }
+    }
+    std::fs::remove_dir_all(dir.path()).with_context(|| format!("cannot remove {}", dir.path().display()))?;
+    drop(lock);
+    println!("cluster {:?} is deleted", cluster.name);
+    Ok(ExitCode::SUCCESS)
+}

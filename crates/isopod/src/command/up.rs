@@ -1,0 +1,163 @@
+//! `isopod up`: a cluster in the background, ready when the command returns. Running it again changes nothing.
+use crate::datadir::{Cluster, DataDir, Location};
+use crate::kubeconfig::{self, Entry};
+use crate::pki::Pki;
+use crate::{ports, process};
+use anyhow::{Context, Result, bail};
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, IsTerminal};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    location: Location,
+    /// Where to write the context [default: the person's own kubeconfig; other contexts are kept].
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// Port of the API on loopback [default: 6443 or a free one].
+    #[arg(long, value_name = "PORT")]
+    api_port: Option<u16>,
+    /// The cluster's name, and its context's [default: isopod].
+    #[arg(long)]
+    name: Option<String>,
+    /// Addresses of Services [default: a free /16].
+    #[arg(long, value_name = "CIDR")]
+    service_cidr: Option<ports::Cidr>,
+    /// Addresses of pods [default: a free /16].
+    #[arg(long, value_name = "CIDR")]
+    pod_cidr: Option<ports::Cidr>,
+    /// Simulate this many nodes instead of running containers.
+    #[arg(long, value_name = "N")]
+    hollow_nodes: Option<u32>,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let begun = Instant::now();
+    let dir = args.location.resolve()?;
+    dir.create()?;
+    let _lock = process::lifecycle_lock(&dir)?;
+    let mut cluster = settle(args, &dir)?;
+    let pki = cluster.pki(&dir)?;
+    let already = process::find(&dir)?;
+    if already.is_none() {
+        start(&dir)?;
+    }
+    let file = match &args.kubeconfig {
+        Some(file) => std::path::absolute(file)?,
+        None => kubeconfig::default_path()?,
+    };
+    let endpoint = cluster.endpoint();
+    kubeconfig::merge(&file, &Entry { name: &cluster.name, server: &endpoint, pki: &pki })?;
+    if !cluster.kubeconfigs.contains(&file) {
+        cluster.kubeconfigs.push(file.clone());
+        dir.save_cluster(&cluster)?;
+    }
+    match already {
+        Some(running) => println!("cluster {:?} runs already (pid {})", cluster.name, running.pid),
+        None => println!("cluster {:?} is ready after {:.2} s", cluster.name, begun.elapsed().as_secs_f64()),
+    }
+    say_next(args, &cluster, &file);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The cluster's settings: those on disk, or new ones. What is fixed cannot be changed by a flag.
+fn settle(args: &Args, dir: &DataDir) -> Result<Cluster> {
+    if let Some(mut cluster) = dir.cluster()? {
+        refuse_change("--name", args.name.as_ref(), &cluster.name)?;
+        refuse_change("--service-cidr", args.service_cidr.map(|c| c.to_string()).as_ref(), &cluster.service_cidr)?;
+        refuse_change("--pod-cidr", args.pod_cidr.map(|c| c.to_string()).as_ref(), &cluster.pod_cidr)?;
+        let runs = process::find(dir)?.is_some();
+        if runs {
+            refuse_change("--api-port", args.api_port.as_ref(), &cluster.api_port)?;
+            refuse_change("--hollow-nodes", args.hollow_nodes.as_ref(), &cluster.hollow_nodes)?;
+            return Ok(cluster);
+        }
+        cluster.api_port = ports::api_port(args.api_port.or(Some(cluster.api_port)))?;
+        cluster.hollow_nodes = args.hollow_nodes.unwrap_or(cluster.hollow_nodes);
+        dir.save_cluster(&cluster)?;
+        return Ok(cluster);
+    }
+    let name = args.name.clone().unwrap_or_else(|| "isopod".into());
+    let wrong = isopod_api::names::dns1123_label(&name, false);
+    if let Some(wrong) = wrong.first() {
+        bail!("--name {name:?}: {wrong}");
+    }
+    let free = ports::free_ranges(&ports::routed()?)?;
+    let cluster = Cluster {
+        name,
+        api_port: ports::api_port(args.api_port)?,
+        service_cidr: args.service_cidr.unwrap_or(free.0).to_string(),
+        pod_cidr: args.pod_cidr.unwrap_or(free.1).to_string(),
+        hollow_nodes: args.hollow_nodes.unwrap_or(0),
+        kubeconfigs: Vec::new(),
+    };
+    dir.save_cluster(&cluster)?;
+    Ok(cluster)
+}
+
+fn refuse_change<T: PartialEq + std::fmt::Display>(flag: &str, wanted: Option<&T>, is: &T) -> Result<()> {
+    match wanted {
+        Some(wanted) if wanted != is => {
+            bail!("{flag} {wanted}: this cluster has {is}. Stop it first (isopod down), or use another --data-dir")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Starts the server detached from this terminal and returns when it says that it is ready.
+fn start(dir: &DataDir) -> Result<()> {
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(dir.log())
+        .with_context(|| format!("cannot open {}", dir.log().display()))?;
+    let (ready, write_end) = nix::unistd::pipe().context("cannot make a pipe")?;
+    let mut command = Command::new(std::env::current_exe().context("cannot find my own binary")?);
+    command
+        .args(["server", "--ready-fd", &write_end.as_raw_fd().to_string(), "--data-dir"])
+        .arg(dir.path())
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0);
+    keep_across_exec(&write_end)?;
+    let mut child = command.spawn().context("cannot start the server")?;
+    drop(write_end);
+    let mut answer = String::new();
+    BufReader::new(std::fs::File::from(ready)).read_line(&mut answer).context("cannot hear from the server")?;
+    match answer.trim() {
+        "ready" => Ok(()),
+        "" => {
+            let status = child.wait()?;
+            bail!("the server ended ({status}); its last words in {}:\n{}", dir.log().display(), tail(&dir.log()))
+        }
+        reason => bail!("{reason}"),
+    }
+}
+
+fn keep_across_exec(fd: &OwnedFd) -> Result<()> {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).context("cannot hand the pipe on")?;
+    Ok(())
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(8).collect();
+    lines.into_iter().rev().map(|l| format!("  {l}\n")).collect()
+}
+
+fn say_next(args: &Args, cluster: &Cluster, file: &Path) {
+    if !std::io::stdout().is_terminal() {
+        return;
+    }
+    println!("\n  API         {}\n  kubeconfig  {} (context {:?})", cluster.endpoint(), file.display(), cluster.name);
+    let flag = if args.kubeconfig.is_some() { format!(" --kubeconfig {}", file.display()) } else { String::new() };
+    println!("\nNext:\n  kubectl{flag} get nodes\n  kubectl{flag} create deployment web --image=web:v1");
+}

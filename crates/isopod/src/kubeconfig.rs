@@ -1,0 +1,154 @@
+//! Kubeconfig files: our cluster, user and context are put in or taken out; everything else in the file stays as it is.
+use crate::datadir::write_atomically;
+use crate::pki::Pki;
+use anyhow::{Context, Result, bail};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// What a context needs to know of a cluster.
+pub struct Entry<'a> {
+    pub name: &'a str,
+    pub server: &'a str,
+    pub pki: &'a Pki,
+}
+
+/// The file kubectl would write to: the first of `$KUBECONFIG`, else `~/.kube/config`.
+pub fn default_path() -> Result<PathBuf> {
+    let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    if let Some(first) = std::env::split_paths(&listed).find(|p| !p.as_os_str().is_empty()) {
+        return Ok(first);
+    }
+    let home = std::env::var_os("HOME").context("neither KUBECONFIG nor HOME is set: say where with --kubeconfig")?;
+    Ok(Path::new(&home).join(".kube/config"))
+}
+
+/// Puts the entry in and makes it the current context.
+pub fn merge(path: &Path, entry: &Entry<'_>) -> Result<()> {
+    let mut config = read(path)?.unwrap_or_default();
+    config.entry("apiVersion").or_insert_with(|| json!("v1"));
+    config.entry("kind").or_insert_with(|| json!("Config"));
+    config.entry("preferences").or_insert_with(|| json!({}));
+    let text = |s: &str| STANDARD.encode(s);
+    let cluster = json!({"server": entry.server, "certificate-authority-data": text(&entry.pki.ca.certificate)});
+    let user = json!({
+        "client-certificate-data": text(&entry.pki.admin.certificate),
+        "client-key-data": text(&entry.pki.admin.key),
+    });
+    put(&mut config, "clusters", entry.name, "cluster", cluster)?;
+    put(&mut config, "users", entry.name, "user", user)?;
+    // The namespace a person chose for this context stays.
+    let mut context = find(&config, "contexts", entry.name, "context").unwrap_or_else(|| json!({}));
+    if let Some(context) = context.as_object_mut() {
+        context.insert("cluster".into(), json!(entry.name));
+        context.insert("user".into(), json!(entry.name));
+    }
+    put(&mut config, "contexts", entry.name, "context", context)?;
+    config.insert("current-context".into(), json!(entry.name));
+    write(path, config)
+}
+
+/// Takes the entry out again, if it still points to `server`. A file that is gone is no error.
+pub fn remove(path: &Path, name: &str, server: &str) -> Result<()> {
+    let Some(mut config) = read(path)? else { return Ok(()) };
+    let ours = find(&config, "clusters", name, "cluster").is_some_and(|c| c.get("server") == Some(&json!(server)));
+    if !ours {
+        return Ok(());
+    }
+    for list in ["clusters", "users", "contexts"] {
+        if let Some(Value::Array(entries)) = config.get_mut(list) {
+            entries.retain(|e| e.get("name") != Some(&json!(name)));
+        }
+    }
+    if config.get("current-context") == Some(&json!(name)) {
+        config.insert("current-context".into(), json!(""));
+    }
+    write(path, config)
+}
+
+fn read(path: &Path) -> Result<Option<Map<String, Value>>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
+    };
+    if text.trim().is_empty() {
+        return Ok(Some(Map::new()));
+    }
+    match serde_saphyr::from_str(&text) {
+        Ok(Value::Object(map)) => Ok(Some(map)),
+        Ok(_) => bail!("{} is not a kubeconfig: left as it is", path.display()),
+        Err(e) => bail!("{} is not YAML ({e}): left as it is; choose another file with --kubeconfig", path.display()),
+    }
+}
+
+fn write(path: &Path, config: Map<String, Value>) -> Result<()> {
+    if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
+        std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    let text = serde_saphyr::to_string(&Value::Object(config)).context("cannot write the kubeconfig as YAML")?;
+    // The file may be a link into somebody's dotfiles: write through it.
+    let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    write_atomically(&target, text.as_bytes(), 0o600)
+}
+
+fn find(config: &Map<String, Value>, list: &str, name: &str, key: &str) -> Option<Value> {
+    let entries = config.get(list)?.as_array()?;
+    entries.iter().find(|e| e.get("name") == Some(&json!(name)))?.get(key).cloned()
+}
+
+fn put(config: &mut Map<String, Value>, list: &str, name: &str, key: &str, value: Value) -> Result<()> {
+    let slot = config.entry(list).or_insert(Value::Null);
+    if slot.is_null() {
+        *slot = json!([]);
+    }
+    let Value::Array(entries) = slot else { bail!("{list} of the kubeconfig is not a list: left as it is") };
+    entries.retain(|e| e.get("name") != Some(&json!(name)));
+    entries.push(json!({"name": name, key: value}));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pki() -> Pki {
+        let dir = tempfile::tempdir().unwrap();
+        Pki::load_or_create(dir.path(), &["localhost".into()], &[]).unwrap()
+    }
+
+    #[test]
+    fn other_contexts_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/config");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let theirs = "apiVersion: v1\nkind: Config\ncurrent-context: work\nclusters:\n- name: work\n  cluster: {server: https://example.org}\nusers: null\ncontexts:\n- name: work\n  context: {cluster: work, user: me, namespace: x}\nextensions: [1]\n";
+        std::fs::write(&path, theirs).unwrap();
+        let pki = pki();
+        let entry = Entry { name: "isopod", server: "https://127.0.0.1:6443", pki: &pki };
+        merge(&path, &entry).unwrap();
+        merge(&path, &entry).unwrap();
+        let config = read(&path).unwrap().unwrap();
+        assert_eq!(config["current-context"], "isopod");
+        assert_eq!(config["contexts"].as_array().unwrap().len(), 2);
+        assert_eq!(config["extensions"], json!([1]));
+        assert_eq!(find(&config, "contexts", "work", "context").unwrap()["namespace"], "x");
+        remove(&path, "isopod", "https://127.0.0.1:1").unwrap();
+        assert_eq!(read(&path).unwrap().unwrap(), config, "another cluster of the same name is left alone");
+        remove(&path, "isopod", "https://127.0.0.1:6443").unwrap();
+        let config = read(&path).unwrap().unwrap();
+        assert_eq!((config["clusters"].as_array().unwrap().len(), &config["current-context"]), (1, &json!("")));
+    }
+
+    #[test]
+    fn a_file_that_is_no_kubeconfig_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config");
+        for text in ["[a, b]", "a: [", "clusters: 3"] {
+            std::fs::write(&path, text).unwrap();
+            let pki = pki();
+            assert!(merge(&path, &Entry { name: "i", server: "s", pki: &pki }).is_err(), "{text}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+    }
+}
