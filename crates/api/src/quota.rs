@@ -20,7 +20,15 @@ pub enum Counted<'a> {
 }
 
 /// Resources that are counted under their own name, as before `count/…` existed.
-const PLAIN: &[&str] = &["pods", "services", "configmaps", "secrets", "persistentvolumeclaims", "replicationcontrollers", "resourcequotas"];
+const PLAIN: &[&str] = &[
+    "pods",
+    "services",
+    "configmaps",
+    "secrets",
+    "persistentvolumeclaims",
+    "replicationcontrollers",
+    "resourcequotas",
+];
 
 /// What one object uses. `resource` is its plural with group: `pods`, `deployments.apps`.
 pub fn usage(resource: &str, object: Counted<'_>) -> Usage {
@@ -104,7 +112,8 @@ fn service_usage(service: &Service) -> Usage {
         _ => (0, 0),
     };
     let amount = |n| Quantity::new(n, Format::DecimalSi);
-    [("services.loadbalancers".to_owned(), amount(balancers)), ("services.nodeports".to_owned(), amount(node_ports))].into()
+    [("services.loadbalancers".to_owned(), amount(balancers)), ("services.nodeports".to_owned(), amount(node_ports))]
+        .into()
 }
 
 fn claim_usage(claim: &PersistentVolumeClaim) -> Usage {
@@ -129,8 +138,8 @@ pub fn in_scope(quota: &ResourceQuota, object: Counted<'_>) -> bool {
     let Some(spec) = &quota.spec else { return true };
     let plain = spec.scopes.iter().flatten().map(|s| (s.as_str(), "Exists", &[][..]));
     let selected = spec.scope_selector.iter().flat_map(|s| s.match_expressions.iter().flatten());
-    let selected = selected
-        .map(|e| (e.scope_name.as_str(), e.operator.as_str(), e.values.as_deref().unwrap_or_default()));
+    let selected =
+        selected.map(|e| (e.scope_name.as_str(), e.operator.as_str(), e.values.as_deref().unwrap_or_default()));
     plain.chain(selected).all(|(scope, operator, values)| match object {
         Counted::Pod(pod) => pod.spec.as_ref().is_some_and(|spec| matches_scope(pod, spec, scope, operator, values)),
         _ => false,
@@ -164,14 +173,19 @@ fn best_effort(pod: &Pod) -> bool {
     let sets = |l: &BTreeMap<String, Text>| {
         l.iter().any(|(k, v)| matches!(k.as_str(), "cpu" | "memory") && read(v).sign() > 0)
     };
-    let resources = spec.containers.iter().chain(spec.init_containers.iter().flatten()).filter_map(|c| c.resources.as_ref());
+    let resources =
+        spec.containers.iter().chain(spec.init_containers.iter().flatten()).filter_map(|c| c.resources.as_ref());
     !resources.into_iter().any(|r| r.requests.as_ref().is_some_and(sets) || r.limits.as_ref().is_some_and(sets))
 }
 
 /// The part of `usage` that the quota bounds.
 pub fn bounded(quota: &ResourceQuota, usage: &Usage) -> Usage {
     let hard = quota.spec.as_ref().and_then(|s| s.hard.as_ref());
-    usage.iter().filter(|(k, _)| hard.is_some_and(|h| h.contains_key(*k))).map(|(k, v)| (k.clone(), v.clone())).collect()
+    usage
+        .iter()
+        .filter(|(k, _)| hard.is_some_and(|h| h.contains_key(*k)))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
 }
 
 /// Why the quota refuses `delta` on top of what it says is used; `None` if it does not.
@@ -303,7 +317,8 @@ mod tests {
 
     #[test]
     fn too_much_is_refused_with_the_figures() {
-        let q = quota(json!({"hard": {"pods": "2", "requests.cpu": "1"}}), json!({"pods": "2", "requests.cpu": "100m"}));
+        let q =
+            quota(json!({"hard": {"pods": "2", "requests.cpu": "1"}}), json!({"pods": "2", "requests.cpu": "100m"}));
         let p = pod(json!({"containers": [{"name": "a", "resources": {"requests": {"cpu": "1"}}}]}));
         let delta = bounded(&q, &usage("pods", Counted::Pod(&p)));
         assert_eq!(
@@ -324,18 +339,32 @@ mod tests {
     #[test]
     fn scopes_choose() {
         let best = pod(json!({"containers": [{"name": "a"}], "priorityClassName": "high"}));
-        let burst = pod(json!({"containers": [{"name": "a", "resources": {"limits": {"cpu": "1"}}}], "activeDeadlineSeconds": 5}));
+        let burst = pod(
+            json!({"containers": [{"name": "a", "resources": {"limits": {"cpu": "1"}}}], "activeDeadlineSeconds": 5}),
+        );
         let cases = [
             (json!({"scopes": ["BestEffort"]}), true, false),
             (json!({"scopes": ["NotBestEffort", "Terminating"]}), false, true),
             (json!({"scopes": ["NotTerminating"]}), true, false),
-            (json!({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]}}), true, false),
-            (json!({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "DoesNotExist"}]}}), false, true),
+            (
+                json!({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "In", "values": ["high"]}]}}),
+                true,
+                false,
+            ),
+            (
+                json!({"scopeSelector": {"matchExpressions": [{"scopeName": "PriorityClass", "operator": "DoesNotExist"}]}}),
+                false,
+                true,
+            ),
             (json!({}), true, true),
         ];
         for (spec, first, second) in cases {
             let q = quota(spec.clone(), json!({}));
-            assert_eq!((in_scope(&q, Counted::Pod(&best)), in_scope(&q, Counted::Pod(&burst))), (first, second), "{spec}");
+            assert_eq!(
+                (in_scope(&q, Counted::Pod(&best)), in_scope(&q, Counted::Pod(&burst))),
+                (first, second),
+                "{spec}"
+            );
         }
     }
 }
