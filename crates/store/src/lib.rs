@@ -12,7 +12,8 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use std::sync::Arc;
 
-/// A point in the history of the store. 0 is before everything; each committed transaction that writes gets the next one.
+/// A point in the history of the store. 0 is before everything, an empty store is at 1 (as in etcd, so that no list ever
+/// carries `resourceVersion: "0"`, which means something else); each committed transaction that writes gets the next one.
 pub type Revision = u64;
 
 /// One object as stored.
@@ -93,13 +94,22 @@ pub enum Error {
     /// The watcher did not keep up and was let go; it may resume from the last revision it saw.
     #[error("watcher was too slow")]
     TooSlow,
-    /// The disk refused: nothing was acknowledged, reads go on.
+    /// The disk refused: nothing was acknowledged, reads go on, and the next write tries the disk again.
     #[error("cannot write to {path}: {source}")]
     Disk { path: String, source: std::io::Error },
+    /// Another server has the data directory open.
+    #[error("{path} is in use by another isopod (pid {pid})")]
+    InUse { path: String, pid: String },
+    /// The data directory was written by a release that this one does not know.
+    #[error("{path} has store format {found:?}; this isopod reads formats up to {supported}")]
+    Format { path: String, found: String, supported: u32 },
     #[error("store data is damaged: {0}")]
     Damaged(String),
     #[error("cannot decrypt {key}: {reason}")]
     Sealed { key: String, reason: String },
+    /// The file with the encryption keys cannot be read, understood or written.
+    #[error("encryption key file {path}: {reason}")]
+    KeyFile { path: String, reason: String },
     #[error("store is closed")]
     Closed,
     #[error("etcd: {0}")]
@@ -115,12 +125,14 @@ pub trait Store: Send + Sync + 'static {
     async fn revision(&self) -> Result<Revision>;
     async fn get(&self, key: &str) -> Result<Option<KeyValue>>;
     async fn range(&self, range: Range) -> Result<RangeResult>;
-    /// All compares and all writes, or nothing. A transaction without writes takes no revision.
+    /// All compares and all writes, or nothing. A transaction that changes nothing (no writes, or only deletes of what is not
+    /// there) takes no revision. Of several writes to one key the last counts; events of one transaction come in key order.
     async fn txn(&self, compares: Vec<Compare>, ops: Vec<Op>) -> Result<TxnOutcome>;
     /// Every change to keys with `prefix` after revision `after`, in order, then live ones. The stream ends with an error
-    /// ([`Error::TooSlow`], [`Error::Closed`]) when it cannot go on. [`Error::Compacted`] at once if `after` is too old.
+    /// ([`Error::TooSlow`], [`Error::Closed`]) when it cannot go on. [`Error::Compacted`] at once if `after` is older than the
+    /// oldest revision kept, [`Error::Future`] if it is newer than the current one.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<BoxStream<'static, Result<WatchBatch>>>;
-    /// Forgets history before `revision`.
+    /// Forgets history before `revision`, which stays readable and watchable from. Already compacted: nothing happens.
     async fn compact(&self, revision: Revision) -> Result<()>;
     /// Bytes on disk, keys, oldest kept revision: for `/metrics` and `isopod status`.
     async fn stats(&self) -> Result<Stats>;

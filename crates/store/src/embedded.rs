@@ -1,1 +1,0 @@
-//! embedded: see lib.rs
