@@ -4,6 +4,7 @@
 //! against the release binary. `soak` holds the long repetitions that CI has no time for.
 mod bench;
 mod e2e;
+mod schema;
 mod sh;
 mod soak;
 mod test;
@@ -24,6 +25,8 @@ enum Task {
     Bench(bench::Args),
     /// Long repetitions: kill -9 loops, fuzzing, many acceptance runs.
     Soak(soak::Args),
+    /// Makes the committed table of types from published OpenAPI definitions.
+    Schema(schema::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -33,5 +36,6 @@ fn main() -> anyhow::Result<()> {
         Task::E2e(args) => e2e::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Soak(args) => soak::run(&args),
+        Task::Schema(args) => schema::run(&args),
     }
 }

@@ -61,7 +61,7 @@ fn validate_requirement(requirement: &LabelSelectorRequirement, path: &Path, out
     let values = requirement.values.as_deref().unwrap_or_default();
     match requirement.operator.as_str() {
         "In" | "NotIn" if values.is_empty() => {
-            out.push(Error::required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'"))
+            out.push(Error::required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'"));
         }
         "Exists" | "DoesNotExist" if !values.is_empty() => out.push(Error::forbidden(
             &path.child("values"),
