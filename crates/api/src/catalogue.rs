@@ -107,6 +107,36 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// A row with what most kinds share: every verb, no subresource, unconditional updates, its plural as the store's folder.
+    /// The rest is said with `..Descriptor::new(…)`.
+    pub const fn new(
+        (group, version): (&'static str, &'static str),
+        kind: &'static str,
+        plural: &'static str,
+        singular: &'static str,
+        scope: Scope,
+        columns: &'static [Column],
+    ) -> Self {
+        Self {
+            group,
+            version,
+            kind,
+            plural,
+            singular,
+            short_names: &[],
+            categories: &[],
+            scope,
+            verbs: Verbs::All,
+            status: false,
+            scale: Scale::None,
+            subresources: &[],
+            generation: false,
+            create_on_update: false,
+            unconditional_update: true,
+            storage: plural,
+            columns,
+        }
+    }
     /// `v1`, `apps/v1`
     pub fn api_version(&self) -> String {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
@@ -250,6 +280,10 @@ pub trait Kind: Send + Sync + 'static {
     fn dependents() -> Dependents {
         Dependents::Delete
     }
+    /// The warning that every request for this version gets, whatever its verb (`APILifecycleDeprecated`).
+    fn deprecation() -> Option<&'static str> {
+        None
+    }
     /// DELETE answers with the object, not with a Status (`ReturnDeletedObject`: Pod, ServiceAccount, PersistentVolume, …).
     fn returns_deleted() -> bool {
         false
@@ -289,6 +323,7 @@ pub trait KindOps: Send + Sync {
     fn cells(&self, object: &dyn Object, cx: &PrintContext) -> Vec<Value>;
     fn deletion(&self, object: &dyn Object, requested: Option<i64>) -> Deletion;
     fn dependents(&self) -> Dependents;
+    fn deprecation(&self) -> Option<&'static str>;
     fn returns_deleted(&self) -> bool;
     fn holds_deletion(&self, object: &dyn Object) -> bool;
     fn mark_deleting(&self, object: &mut dyn Object);
@@ -371,6 +406,9 @@ impl<K: Kind> KindOps for Typed<K> {
     }
     fn dependents(&self) -> Dependents {
         K::dependents()
+    }
+    fn deprecation(&self) -> Option<&'static str> {
+        K::deprecation()
     }
     fn returns_deleted(&self) -> bool {
         K::returns_deleted()
