@@ -13,6 +13,7 @@ pub mod apply;
 pub mod catalogue;
 pub mod decode;
 pub mod field;
+pub mod gofmt;
 pub mod kinds;
 pub mod names;
 pub mod print;

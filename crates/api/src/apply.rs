@@ -1,1 +1,0 @@
-//! apply: see lib.rs

@@ -1,1 +1,0 @@
-//! strategic: see lib.rs
