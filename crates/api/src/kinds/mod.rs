@@ -5,6 +5,7 @@ pub mod addresses;
 pub mod config_map;
 pub mod endpoint_slice;
 pub mod endpoints;
+pub mod internal;
 pub mod lease;
 pub mod limit_range;
 pub mod namespace;
@@ -15,6 +16,7 @@ pub mod resource_names;
 pub mod resource_quota;
 pub mod rules;
 pub mod secret;
+pub mod service;
 pub mod service_account;
 
 /// Every built-in kind, in the order of discovery (group, then plural).
@@ -29,6 +31,7 @@ pub fn all() -> Vec<&'static dyn KindOps> {
         &Typed::<resource_quota::ResourceQuotas>::NEW,
         &Typed::<secret::Secrets>::NEW,
         &Typed::<service_account::ServiceAccounts>::NEW,
+        &Typed::<service::Services>::NEW,
         // policy/v1
         &Typed::<pod_disruption_budget::PodDisruptionBudgets>::NEW,
         // scheduling.k8s.io/v1

@@ -3,6 +3,7 @@ use crate::catalogue::{Column, Descriptor, Kind, PrintContext, Scope, Subresourc
 use crate::field::{Error, Errors, Path, invalid_each};
 use crate::k8s::api::core::v1::{ConfigMapNodeConfigSource, Node, NodeConfigSource, NodeSpec, Taint};
 use crate::kinds::addresses;
+use crate::kinds::internal;
 use crate::kinds::resource_names;
 use crate::kinds::rules::{self, drop_empty, drop_empty_list, text};
 use crate::names;
@@ -86,7 +87,10 @@ impl Kind for Nodes {
         let mut seen = BTreeSet::new();
         for (i, address) in addresses.enumerate() {
             if !seen.insert((address.type_.as_str(), address.address.as_str())) {
-                out.push(Error::duplicate(&Path::new("status").child("addresses").index(i), address));
+                out.push(Error::duplicate(
+                    &Path::new("status").child("addresses").index(i),
+                    internal::NodeAddress::from(address),
+                ));
             }
         }
         let nothing = NodeSpec::default();
@@ -242,7 +246,7 @@ pub fn validate_taints(taints: &[Taint], path: &Path) -> Errors {
             out.push(Error::not_supported(&path.child("effect"), &taint.effect, &effects));
         }
         if !seen.insert((taint.effect.as_str(), taint.key.as_str())) {
-            let mut error = Error::duplicate(&path, taint);
+            let mut error = Error::duplicate(&path, internal::Taint::from(taint));
             error.detail = "taints must be unique by key and effect pair".into();
             out.push(error);
         }

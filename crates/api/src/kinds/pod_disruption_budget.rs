@@ -3,7 +3,7 @@ use crate::catalogue::{Column, Descriptor, Kind, PrintContext, Scope};
 use crate::field::{Error, Errors, Path};
 use crate::k8s::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use crate::k8s::apimachinery::pkg::util::intstr::IntOrString;
-use crate::kinds::rules;
+use crate::kinds::{internal, rules};
 use crate::names;
 use crate::print::{AGE, NAME, age_cell, column, integer};
 use serde_json::Value;
@@ -116,7 +116,11 @@ fn validate_spec(spec: &PodDisruptionBudgetSpec) -> Errors {
     let path = Path::new("spec");
     let mut out = Errors::new();
     if spec.min_available.is_some() && spec.max_unavailable.is_some() {
-        out.push(Error::invalid(&path, spec, "minAvailable and maxUnavailable cannot be both set"));
+        out.push(Error::invalid(
+            &path,
+            internal::BudgetSpec::from(spec),
+            "minAvailable and maxUnavailable cannot be both set",
+        ));
     }
     for (value, field) in [(&spec.min_available, "minAvailable"), (&spec.max_unavailable, "maxUnavailable")] {
         if let Some(value) = value {

@@ -3,7 +3,7 @@ use crate::catalogue::{Descriptor, Kind, PrintContext, Scope};
 use crate::field::{Error, Errors, Path};
 use crate::k8s::api::core::v1::{ResourceQuota, ResourceQuotaSpec, ScopedResourceSelectorRequirement};
 use crate::kinds::resource_names::{self, ResourceList};
-use crate::kinds::rules;
+use crate::kinds::{internal, rules};
 use crate::names;
 use crate::print::{AGE, NAME, age_cell, column};
 use crate::quantity::canonicalize_list;
@@ -189,7 +189,11 @@ fn validate_requirement(
         out.push(Error::invalid(&path.child("scopeName"), scope, "unsupported scope"));
     }
     for _ in misfits(spec, scope) {
-        out.push(Error::invalid(path, &spec.scope_selector, "unsupported scope applied to resource"));
+        out.push(Error::invalid(
+            path,
+            spec.scope_selector.as_ref().map(internal::ScopeSelector::from),
+            "unsupported scope applied to resource",
+        ));
     }
     let exists_only =
         ["BestEffort", "NotBestEffort", "Terminating", "NotTerminating", "CrossNamespacePodAffinity"].contains(&scope);
