@@ -13,6 +13,8 @@ pub struct ApiError {
     pub reason: &'static str,
     pub message: String,
     pub details: Option<Box<Details>>,
+    /// The list may go on from here, without consistency (410 of a chunked list).
+    pub continue_token: Option<Box<str>>,
 }
 
 /// `metav1.StatusDetails`. Empty fields are left out.
@@ -66,7 +68,7 @@ impl fmt::Display for Named<'_> {
 impl ApiError {
     /// An error without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, continue_token: None }
     }
     #[must_use]
     pub fn with_details(mut self, details: Details) -> Self {
@@ -174,8 +176,13 @@ impl ApiError {
     pub fn unclassified(message: impl Into<String>) -> Self {
         Self::new(500, "", message)
     }
-    pub fn too_large() -> Self {
-        Self::new(413, "RequestEntityTooLarge", "the request is too large").with_details(Details::default())
+    /// `NewRequestEntityTooLargeError`
+    pub fn request_too_large(why: impl fmt::Display) -> Self {
+        Self::new(413, "RequestEntityTooLarge", format!("Request entity too large: {why}"))
+    }
+    /// The body is larger than `limit` bytes.
+    pub fn request_entity_too_large(limit: usize) -> Self {
+        Self::request_too_large(format_args!("limit is {limit}"))
     }
     pub fn method_not_supported(resource: Named<'_>, action: &str) -> Self {
         let message = format!("{action} is not supported on resources of kind \"{resource}\"");
@@ -208,6 +215,9 @@ impl ApiError {
     pub fn to_status(&self) -> Value {
         let mut status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"});
         if let Some(map) = status.as_object_mut() {
+            if let Some(token) = &self.continue_token {
+                map.insert("metadata".into(), json!({"continue": token}));
+            }
             if !self.message.is_empty() {
                 map.insert("message".into(), self.message.as_str().into());
             }

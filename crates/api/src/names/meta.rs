@@ -80,7 +80,7 @@ fn validate_requirement(requirement: &LabelSelectorRequirement, path: &Path, out
 pub fn validate_object_meta(
     meta: &ObjectMeta,
     namespaced: bool,
-    validate_name: fn(&str, bool) -> Vec<String>,
+    validate_name: impl Fn(&str, bool) -> Vec<String>,
     path: &Path,
 ) -> Errors {
     let mut out = validate_object_meta_generic(meta, namespaced, validate_name, path);
@@ -92,7 +92,7 @@ pub fn validate_object_meta(
 pub fn validate_object_meta_generic(
     meta: &ObjectMeta,
     namespaced: bool,
-    validate_name: fn(&str, bool) -> Vec<String>,
+    validate_name: impl Fn(&str, bool) -> Vec<String>,
     path: &Path,
 ) -> Errors {
     let mut out = Errors::new();

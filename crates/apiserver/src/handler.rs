@@ -1,0 +1,271 @@
+//! One request from its arrival to its answer: who asks, what for, may they, and which code does it.
+use crate::auth::{Attributes, Decision, UserInfo};
+use crate::body::{Body, RequestBody};
+use crate::negotiate::{self, Form, Shape};
+use crate::query::Query;
+use crate::request::{self, ResourceInfo, Target, Verb};
+use crate::resources::Resource;
+use crate::respond::{self, Warnings};
+use crate::{ApiServer, MAX_BODY, registry, subresource};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::USER_AGENT;
+use http::request::Parts;
+use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt;
+use isopod_api::catalogue::Verbs;
+use isopod_api::status::{ApiError, Named};
+use std::sync::Arc;
+
+/// Paths that are not resources: discovery, OpenAPI, health, metrics.
+#[async_trait]
+pub trait Endpoint: Send + Sync {
+    fn serves(&self, path: &str) -> bool;
+    async fn call(&self, server: &Arc<ApiServer>, user: &UserInfo, request: Request<RequestBody>) -> Response<Body>;
+}
+
+/// A request for a resource, read and authorized.
+pub struct Call {
+    pub server: Arc<ApiServer>,
+    pub resource: Arc<Resource>,
+    pub info: ResourceInfo,
+    pub query: Query,
+    pub user: UserInfo,
+    pub headers: HeaderMap,
+    pub form: Form,
+    pub warnings: Warnings,
+}
+
+impl Call {
+    pub fn user_agent(&self) -> &str {
+        self.headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+    pub fn content_type(&self) -> &str {
+        let value = self.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        value.split(';').next().unwrap_or_default().trim()
+    }
+}
+
+/// Reads a whole body, up to the limit.
+pub async fn read_body(mut body: RequestBody) -> Result<Bytes, ApiError> {
+    let too_large = || ApiError::request_entity_too_large(MAX_BODY);
+    if http_body::Body::size_hint(&body).lower() > MAX_BODY as u64 {
+        return Err(too_large());
+    }
+    let mut first = Bytes::new();
+    let mut rest: Vec<u8> = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|e| ApiError::bad_request(format!("cannot read the request's body: {e}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.is_empty() {
+            first = data;
+            continue;
+        }
+        if rest.is_empty() {
+            rest.extend_from_slice(&first);
+        }
+        if rest.len().saturating_add(data.len()) > MAX_BODY {
+            return Err(too_large());
+        }
+        rest.extend_from_slice(&data);
+    }
+    if first.len() > MAX_BODY {
+        return Err(too_large());
+    }
+    Ok(if rest.is_empty() { first } else { rest.into() })
+}
+
+pub(crate) async fn handle(server: Arc<ApiServer>, request: Request<RequestBody>) -> Response<Body> {
+    let headers = request.headers().clone();
+    match dispatch(server, request).await {
+        Ok(response) => respond::gzip(response, &headers).await,
+        Err(error) => respond::error(&error, &headers),
+    }
+}
+
+async fn dispatch(server: Arc<ApiServer>, request: Request<RequestBody>) -> Result<Response<Body>, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let user = authenticate(&server, &parts).await?;
+    parts.extensions.insert(user.clone());
+    let query = Query::parse(parts.uri.query());
+    let path = parts.uri.path().to_owned();
+    match request::parse(&parts.method, &path, query.flag("watch")) {
+        Target::Path => {
+            let attributes = Attributes {
+                user: user.clone(),
+                verb: parts.method.as_str().to_ascii_lowercase(),
+                path: Some(path.clone()),
+                ..Attributes::default()
+            };
+            authorize(&server, &attributes).await?;
+            match server.config.endpoints.iter().find(|e| e.serves(&path)) {
+                Some(endpoint) => {
+                    let endpoint = Arc::clone(endpoint);
+                    Ok(endpoint.call(&server, &user, Request::from_parts(parts, body)).await)
+                }
+                None if parts.uri.path().starts_with("/api/") || known_group(&server, &path) => {
+                    Err(ApiError::generic(404))
+                }
+                None => Ok(respond::plain_not_found()),
+            }
+        }
+        Target::Resource(info) => {
+            authorize(&server, &attributes(&user, &info)).await?;
+            resource(server, user, info, query, parts, body).await
+        }
+    }
+}
+
+fn known_group(server: &ApiServer, path: &str) -> bool {
+    path.strip_prefix("/apis/").and_then(|p| p.split('/').next()).is_some_and(|g| server.resources.has_group(g))
+}
+
+async fn authenticate(server: &ApiServer, parts: &Parts) -> Result<UserInfo, ApiError> {
+    // The in-process transport has said who it is.
+    if let Some(user) = parts.extensions.get::<UserInfo>() {
+        return Ok(user.clone());
+    }
+    for authenticator in &server.config.authenticators {
+        match authenticator.authenticate(parts).await {
+            Ok(Some(user)) => return Ok(user),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(%error, "credentials refused");
+                return Err(ApiError::unauthorized());
+            }
+        }
+    }
+    if server.config.anonymous { Ok(UserInfo::anonymous()) } else { Err(ApiError::unauthorized()) }
+}
+
+fn attributes(user: &UserInfo, info: &ResourceInfo) -> Attributes {
+    Attributes {
+        user: user.clone(),
+        verb: info.verb.as_str().to_owned(),
+        group: info.group.clone(),
+        version: info.version.clone(),
+        resource: info.resource.clone(),
+        subresource: info.subresource.clone(),
+        namespace: info.namespace.clone(),
+        name: info.name.clone(),
+        path: None,
+    }
+}
+
+/// The texts are `k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go`'s.
+async fn authorize(server: &ApiServer, a: &Attributes) -> Result<(), ApiError> {
+    let why = match server.config.authorizer.authorize(a).await {
+        Decision::Allow => return Ok(()),
+        Decision::Deny(why) | Decision::NoOpinion(why) => why,
+    };
+    let user = crate::query::quote(&a.user.name);
+    let suffix = if why.is_empty() { String::new() } else { format!(": {why}") };
+    let message = match &a.path {
+        Some(path) => format!("User {user} cannot {} path {}{suffix}", a.verb, crate::query::quote(path)),
+        None => {
+            let sub = if a.subresource.is_empty() { String::new() } else { format!("/{}", a.subresource) };
+            let resource = crate::query::quote(&format!("{}{sub}", a.resource));
+            let place = if a.namespace.is_empty() {
+                "at the cluster scope".to_owned()
+            } else {
+                format!("in the namespace {}", crate::query::quote(&a.namespace))
+            };
+            format!(
+                "User {user} cannot {} resource {resource} in API group {} {place}{suffix}",
+                a.verb,
+                crate::query::quote(&a.group)
+            )
+        }
+    };
+    Err(ApiError::forbidden(Named::new(&a.group, &a.resource), &a.name, message))
+}
+
+async fn resource(
+    server: Arc<ApiServer>,
+    user: UserInfo,
+    info: ResourceInfo,
+    query: Query,
+    parts: Parts,
+    body: RequestBody,
+) -> Result<Response<Body>, ApiError> {
+    let Some(resource) = server.resources.get(&info.group, &info.version, &info.resource) else {
+        // A group nobody serves is no API at all; in a served group it is a missing resource.
+        if info.group.is_empty() || server.resources.has_group(&info.group) {
+            return Err(ApiError::generic(404));
+        }
+        return Ok(respond::plain_not_found());
+    };
+    let resource = Arc::clone(resource);
+    allowed(&resource, &info, &server.handlers)?;
+    let timeout = server.config.request_timeout;
+    let streaming = info.verb == Verb::Watch || server.handlers.streams(&resource, &info.subresource);
+    let form = if streaming && info.verb != Verb::Watch { Form::JSON } else { negotiate::negotiate(&parts.headers)? };
+    let headers = parts.headers.clone();
+    let call = Call { server, resource, info, query, user, headers, form, warnings: Warnings::default() };
+    let work = Box::pin(run(&call, Request::from_parts(parts, body)));
+    let mut response = if streaming {
+        work.await?
+    } else {
+        match tokio::time::timeout(timeout, work).await {
+            Ok(done) => done?,
+            Err(_) => {
+                let message = "request did not complete within the allotted timeout";
+                return Err(ApiError::timeout(message, 0));
+            }
+        }
+    };
+    respond::add_warnings(&mut response, &call.warnings);
+    Ok(response)
+}
+
+/// 404 for a subresource that is not there, 405 for a verb that the resource or the path does not take.
+fn allowed(resource: &Resource, info: &ResourceInfo, handlers: &subresource::Handlers) -> Result<(), ApiError> {
+    let d = resource.descriptor();
+    if !resource.namespaced() && info.in_namespace {
+        return Err(ApiError::generic(404));
+    }
+    if !info.subresource.is_empty() {
+        return match handlers.verbs(resource, &info.subresource) {
+            None => Err(ApiError::generic(404)),
+            Some(verbs) if verbs.contains(&info.verb.as_str()) => Ok(()),
+            Some(_) => Err(ApiError::generic(405)),
+        };
+    }
+    let anywhere = info.name.is_empty() && resource.namespaced() && !info.in_namespace;
+    let fits = match info.verb {
+        Verb::Create => info.name.is_empty() && !anywhere,
+        Verb::Get | Verb::Update | Verb::Patch | Verb::Delete => !info.name.is_empty(),
+        Verb::DeleteCollection => !anywhere,
+        Verb::List | Verb::Watch => true,
+    };
+    let taken = match d.verbs {
+        Verbs::All => true,
+        Verbs::NoDeleteCollection => info.verb != Verb::DeleteCollection,
+        Verbs::CreateOnly => info.verb == Verb::Create,
+        #[allow(unreachable_patterns)]
+        _ => matches!(info.verb, Verb::Get | Verb::List),
+    };
+    if fits && taken { Ok(()) } else { Err(ApiError::generic(405)) }
+}
+
+async fn run(call: &Call, request: Request<RequestBody>) -> Result<Response<Body>, ApiError> {
+    if let Some(handler) = call.server.handlers.find(&call.resource, &call.info.subresource) {
+        return handler.call(call, request).await;
+    }
+    let body = request.into_body();
+    match call.info.verb {
+        Verb::Create => registry::create(call, read_body(body).await?).await,
+        Verb::Get => registry::get(call).await,
+        Verb::List => registry::list(call).await,
+        Verb::Watch => registry::watch(call).await,
+        Verb::Update => registry::update(call, read_body(body).await?).await,
+        Verb::Patch => registry::patch(call, read_body(body).await?).await,
+        Verb::Delete => registry::delete(call, read_body(body).await?).await,
+        Verb::DeleteCollection => registry::delete_collection(call, read_body(body).await?).await,
+    }
+}
+
+/// A Table of what has no columns is refused; used by subresources that answer with other kinds.
+pub(crate) fn plain_form(form: Form) -> Form {
+    Form { shape: Shape::Object, ..form }
+}

@@ -1,0 +1,496 @@
+//! The engine of all writes: create and update one object, whatever verb or subresource asks for it.
+use super::hooks::Reservation;
+use super::object::{Live, encode};
+use super::{managed, store_error};
+use crate::ApiServer;
+use crate::admission::{Attributes, Operation};
+use crate::auth::UserInfo;
+use crate::resources::Resource;
+use crate::respond::Warnings;
+use crate::watch_cache::Info;
+use bytes::Bytes;
+use isopod_api::catalogue::Object;
+use isopod_api::field::{self, Path};
+use isopod_api::k8s::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use isopod_api::names::{validate_object_meta, validate_object_meta_update};
+use isopod_api::status::{ApiError, Named};
+use isopod_store::{Compare, Op, Revision, TxnOutcome};
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::sync::Arc;
+
+/// What a write is, beside its object.
+pub struct WriteContext<'a> {
+    pub server: &'a Arc<ApiServer>,
+    pub resource: &'a Arc<Resource>,
+    pub namespace: &'a str,
+    pub name: &'a str,
+    /// Empty for the object itself.
+    pub subresource: &'a str,
+    pub rules: Rules,
+    pub user: &'a UserInfo,
+    /// Who owns the fields that change.
+    pub manager: &'a str,
+    pub dry_run: bool,
+    pub warnings: &'a Warnings,
+    /// For admission of subresources with bodies of their own.
+    pub body: Option<&'a Value>,
+}
+
+/// Whose rules an update follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rules {
+    /// The kind's: status stays as it is.
+    Object,
+    /// The kind's for its status: all but the status stays as it is.
+    Status,
+    /// The subresource's own, checked where the object is produced (binding, finalize, resize).
+    Own,
+}
+
+/// What is to be stored.
+pub struct Produced {
+    pub object: Box<dyn Object>,
+    /// Server-side apply has kept the managed fields already.
+    pub applied: bool,
+}
+
+/// Makes the new object from the stored one (`None`: there is none; only where PUT or apply may create). Called again when
+/// somebody else wrote first.
+pub type Produce<'p> = &'p (dyn Fn(Option<&Live>) -> Result<Produced, ApiError> + Send + Sync);
+
+/// What was written.
+pub struct Written {
+    /// As stored.
+    pub json: Bytes,
+    pub revision: Revision,
+    pub object: Box<dyn Object>,
+    pub created: bool,
+}
+
+/// Attempts to write what others write too. Each failure means that another writer succeeded.
+const ATTEMPTS: usize = 64;
+/// Attempts to find a free generated name (KEP-4420).
+const NAME_ATTEMPTS: usize = 8;
+
+impl WriteContext<'_> {
+    fn attributes(&self, operation: Operation) -> Attributes<'_> {
+        Attributes {
+            server: self.server,
+            operation,
+            kind: self.resource.descriptor(),
+            subresource: self.subresource,
+            namespace: self.namespace,
+            name: self.name,
+            user: self.user,
+            dry_run: self.dry_run,
+            body: self.body,
+            warnings: self.warnings,
+        }
+    }
+
+    fn invalid(&self, name: &str, errors: &[field::Error]) -> Result<(), ApiError> {
+        if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(self.resource.named_kind(), name, errors)) }
+    }
+
+    fn now(&self) -> Time {
+        Time(truncated(self.server.now()))
+    }
+
+    /// Stores a new object.
+    pub async fn create(&self, produced: Produced) -> Result<Written, ApiError> {
+        let mut object = produced.object;
+        if !produced.applied {
+            managed::update(self, None, &mut *object)?;
+        }
+        let attributes = self.attributes(Operation::Create);
+        let chain = &self.server.config.admission;
+        chain.mutate(&mut *object, None, &attributes).await?;
+        self.dedup_owners(object.meta_mut());
+        let asked_version = object.meta().resource_version.clone().unwrap_or_default();
+        fill_system_fields(object.meta_mut(), self.now());
+        let prefix = object.meta().generate_name.clone().unwrap_or_default();
+        let generated = !prefix.is_empty() && object.meta().name.as_deref().unwrap_or_default().is_empty();
+        if !generated {
+            return Box::pin(self.store_new(object, &attributes, &asked_version)).await;
+        }
+        for _ in 0..NAME_ATTEMPTS {
+            let mut candidate = object.boxed_clone();
+            candidate.meta_mut().name = Some(generate_name(&prefix));
+            match Box::pin(self.store_new(candidate, &attributes, &asked_version)).await {
+                Err(error) if error.reason == "AlreadyExists" => {}
+                result => return result,
+            }
+        }
+        Err(ApiError::generate_name_conflict(self.named(), &prefix))
+    }
+
+    async fn store_new(
+        &self,
+        mut object: Box<dyn Object>,
+        attributes: &Attributes<'_>,
+        asked_version: &str,
+    ) -> Result<Written, ApiError> {
+        let ops = self.resource.ops;
+        let name = object.meta().name.clone().unwrap_or_default();
+        let settle = self.begin_create(&mut *object).await?;
+        let result = async {
+            ops.prepare_create(&mut *object);
+            if self.resource.descriptor().generation {
+                object.meta_mut().generation = Some(1);
+            }
+            let check = |n: &str, prefix: bool| ops.validate_name(n, prefix);
+            let mut errors =
+                validate_object_meta(object.meta(), self.resource.namespaced(), check, &Path::new("metadata"));
+            errors.extend(ops.validate(&*object));
+            self.invalid(&name, &errors)?;
+            for warning in ops.warnings(&*object, None) {
+                self.warnings.add(warning);
+            }
+            self.server.config.admission.validate(Some(&*object), None, attributes).await?;
+            if !asked_version.is_empty() && asked_version != "0" {
+                return Err(ApiError::unclassified("resourceVersion should not be set on objects to be created"));
+            }
+            let key = self.resource.key(self.namespace, &name);
+            let json = encode(self.resource, &mut *object);
+            if self.dry_run {
+                if let Some(kv) = self.server.store.get(&key).await.map_err(store_error)? {
+                    return Err(self.exists(&name, &kv.value));
+                }
+                return Ok(Written { json, revision: 0, object, created: true });
+            }
+            let absent = Compare::Absent(Arc::clone(&key));
+            match self.commit(&key, absent, Some(&json), &*object).await? {
+                Ok(revision) => Ok(Written { json, revision, object, created: true }),
+                Err(current) => Err(self.exists(&name, &current.unwrap_or_default())),
+            }
+        }
+        .await;
+        finish(settle, result.is_ok() && !self.dry_run);
+        result
+    }
+
+    fn exists(&self, name: &str, json: &[u8]) -> ApiError {
+        let mut error = ApiError::already_exists(self.resource.named(), name);
+        let going =
+            super::object::decode_stored(self.resource, json).is_ok_and(|o| o.meta().deletion_timestamp.is_some());
+        if going {
+            error.message = format!("object is being deleted: {}", error.message);
+        }
+        error
+    }
+
+    /// Stores what `produce` makes of the stored object; creates where the verb may.
+    pub async fn update(&self, produce: Produce<'_>, may_create: bool) -> Result<Written, ApiError> {
+        let key = self.resource.key(self.namespace, self.name);
+        for _ in 0..ATTEMPTS {
+            match Live::get(self.server, self.resource, &key).await? {
+                Some(live) => {
+                    if let Some(written) = Box::pin(self.update_once(&key, &live, produce)).await? {
+                        return Ok(written);
+                    }
+                }
+                None if may_create => {
+                    let produced = produce(None)?;
+                    match Box::pin(self.create(produced)).await {
+                        // Somebody created it meanwhile: update that.
+                        Err(error) if error.reason == "AlreadyExists" => {}
+                        result => return result,
+                    }
+                }
+                None => return Err(ApiError::not_found(self.resource.named(), self.name)),
+            }
+        }
+        Err(ApiError::modified(self.resource.named(), self.name))
+    }
+
+    /// `None`: somebody else wrote first.
+    async fn update_once(
+        &self,
+        key: &Arc<str>,
+        live: &Live,
+        produce: Produce<'_>,
+    ) -> Result<Option<Written>, ApiError> {
+        let Produced { mut object, applied } = produce(Some(live))?;
+        self.check_uid(object.meta(), live)?;
+        if !applied {
+            managed::update(self, Some(live), &mut *object)?;
+        }
+        let attributes = self.attributes(Operation::Update);
+        self.server.config.admission.mutate(&mut *object, Some(&*live.object), &attributes).await?;
+        self.dedup_owners(object.meta_mut());
+        self.check_version(object.meta_mut(), live)?;
+        let settle =
+            if self.rules == Rules::Object { self.begin_update(&mut *object, live).await? } else { Vec::new() };
+        let result = self.finish_update(key, live, object, &attributes).await;
+        finish(settle, matches!(result, Ok(Some(_))) && !self.dry_run);
+        result
+    }
+
+    async fn finish_update(
+        &self,
+        key: &Arc<str>,
+        live: &Live,
+        mut object: Box<dyn Object>,
+        attributes: &Attributes<'_>,
+    ) -> Result<Option<Written>, ApiError> {
+        let ops = self.resource.ops;
+        let old = &*live.object;
+        keep_system_fields(object.meta_mut(), old.meta());
+        match self.rules {
+            Rules::Object => ops.prepare_update(&mut *object, old),
+            Rules::Status => ops.prepare_status_update(&mut *object, old),
+            Rules::Own => {}
+        }
+        let mut json = encode(self.resource, &mut *object);
+        if self.rules != Rules::Status
+            && self.resource.descriptor().generation
+            && object.meta().generation == old.meta().generation
+        {
+            // The kind's own rules may have raised it; else it follows the spec.
+            if spec_of(&json) != spec_of(&live.kv.value) {
+                let generation = old.meta().generation.unwrap_or_default().saturating_add(1);
+                object.meta_mut().generation = Some(generation);
+                json = encode(self.resource, &mut *object);
+            }
+        }
+        object.meta_mut().resource_version = Some(live.revision().to_string());
+        let mut errors = validate_object_meta_update(object.meta(), old.meta(), &Path::new("metadata"));
+        match self.rules {
+            Rules::Object => errors.extend(ops.validate_update(&*object, old)),
+            Rules::Status => errors.extend(ops.validate_status_update(&*object, old)),
+            Rules::Own => {}
+        }
+        self.invalid(self.name, &errors)?;
+        if self.rules == Rules::Object {
+            for warning in ops.warnings(&*object, Some(old)) {
+                self.warnings.add(warning);
+            }
+        }
+        self.server.config.admission.validate(Some(&*object), Some(old), attributes).await?;
+        // Nothing changed: nothing is written, the version stays (`GuaranteedUpdate`).
+        if json == live.kv.value || self.dry_run {
+            return Ok(Some(Written { json, revision: live.revision(), object, created: false }));
+        }
+        let gone = completes_deletion(self.resource, &*object, old);
+        let expected = Compare::ModRevision(Arc::clone(key), live.revision());
+        match self.commit(key, expected, (!gone).then_some(&json), &*object).await? {
+            Ok(revision) => {
+                if gone {
+                    self.after_delete(&*object).await;
+                }
+                Ok(Some(Written { json, revision, object, created: false }))
+            }
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Puts (or deletes, without `json`) if `compare` holds: the new revision, or what is stored instead.
+    async fn commit(
+        &self,
+        key: &Arc<str>,
+        compare: Compare,
+        json: Option<&Bytes>,
+        object: &dyn Object,
+    ) -> Result<Result<Revision, Option<Bytes>>, ApiError> {
+        let hints = &self.server.caches.hints;
+        let op = match json {
+            Some(json) => {
+                let info = Arc::new(Info::of(self.resource.ops, object));
+                hints.put(Arc::clone(key), json.clone(), info);
+                Op::Put(Arc::clone(key), json.clone())
+            }
+            None => Op::Delete(Arc::clone(key)),
+        };
+        match self.server.store.txn(vec![compare], vec![op]).await {
+            Ok(TxnOutcome::Committed(revision)) => Ok(Ok(revision)),
+            Ok(TxnOutcome::Failed { mut current, .. }) => {
+                hints.forget(key);
+                Ok(Err(current.pop().flatten().map(|kv| kv.value)))
+            }
+            Err(error) => {
+                hints.forget(key);
+                Err(store_error(error))
+            }
+        }
+    }
+
+    fn check_uid(&self, new: &ObjectMeta, live: &Live) -> Result<(), ApiError> {
+        let (asked, is) =
+            (new.uid.as_deref().unwrap_or_default(), live.object.meta().uid.as_deref().unwrap_or_default());
+        if asked.is_empty() || asked == is {
+            return Ok(());
+        }
+        let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {is}");
+        Err(ApiError::conflict(self.resource.named(), self.name, why))
+    }
+
+    fn check_version(&self, new: &mut ObjectMeta, live: &Live) -> Result<(), ApiError> {
+        let asked = new.resource_version.as_deref().unwrap_or_default();
+        if asked.is_empty() || asked == "0" {
+            if self.resource.descriptor().unconditional_update {
+                new.resource_version = Some(live.revision().to_string());
+                return Ok(());
+            }
+            let path = Path::new("metadata").child("resourceVersion");
+            let error = field::Error::invalid(&path, 0, "must be specified for an update");
+            return Err(ApiError::invalid(self.resource.named(), self.name, &[error]));
+        }
+        if asked.parse() == Ok(live.revision()) {
+            return Ok(());
+        }
+        if asked.parse::<Revision>().is_err() {
+            let path = Path::new("metadata").child("resourceVersion");
+            let detail = format!("strconv.ParseUint: parsing {}: invalid syntax", crate::query::quote(asked));
+            let error = field::Error::invalid(&path, asked, detail);
+            return Err(ApiError::invalid(self.resource.named(), self.name, &[error]));
+        }
+        Err(ApiError::modified(self.resource.named(), self.name))
+    }
+
+    /// `dedupOwnerReferencesAndAddWarning` (endpoints/handlers/create.go).
+    fn dedup_owners(&self, meta: &mut ObjectMeta) {
+        let Some(owners) = &mut meta.owner_references else { return };
+        let mut repeated: Vec<String> = Vec::new();
+        let mut kept = Vec::with_capacity(owners.len());
+        for owner in owners.drain(..) {
+            if kept.contains(&owner) {
+                if !repeated.contains(&owner.uid) {
+                    repeated.push(owner.uid.clone());
+                }
+            } else {
+                kept.push(owner);
+            }
+        }
+        *owners = kept;
+        if !repeated.is_empty() {
+            self.warnings.add(format!(
+                ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may \
+                 reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+                repeated.join(", ")
+            ));
+        }
+    }
+
+    async fn begin_create(&self, object: &mut dyn Object) -> Result<Vec<Reservation>, ApiError> {
+        let mut out = Vec::new();
+        for hook in self.hooks() {
+            match hook.begin_create(object, self.dry_run).await {
+                Ok(reservation) => out.extend(reservation),
+                Err(error) => {
+                    finish(out, false);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    async fn begin_update(&self, new: &mut dyn Object, live: &Live) -> Result<Vec<Reservation>, ApiError> {
+        let mut out = Vec::new();
+        for hook in self.hooks() {
+            match hook.begin_update(new, &*live.object, self.dry_run).await {
+                Ok(reservation) => out.extend(reservation),
+                Err(error) => {
+                    finish(out, false);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    pub(super) async fn after_delete(&self, object: &dyn Object) {
+        for hook in self.hooks() {
+            hook.after_delete(object).await;
+        }
+    }
+
+    fn hooks(&self) -> impl Iterator<Item = &Arc<dyn super::Hooks>> {
+        let d = self.resource.descriptor();
+        self.server.config.hooks.iter().filter(move |h| h.resource() == (d.group, d.plural))
+    }
+
+    pub(super) fn named(&self) -> Named<'static> {
+        self.resource.named()
+    }
+}
+
+fn finish(reservations: impl IntoIterator<Item = Reservation>, done: bool) {
+    for reservation in reservations {
+        reservation(done);
+    }
+}
+
+/// Kubernetes keeps times to the second.
+fn truncated(now: jiff::Timestamp) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// `FillObjectMetaSystemFields`, and what a client may not bring (`BeforeCreate`).
+fn fill_system_fields(meta: &mut ObjectMeta, now: Time) {
+    meta.creation_timestamp = Some(now);
+    meta.uid = Some(uuid::Uuid::new_v4().to_string());
+    meta.deletion_timestamp = None;
+    meta.deletion_grace_period_seconds = None;
+    meta.self_link = None;
+    meta.resource_version = None;
+}
+
+/// What an update may leave out and never changes (`BeforeUpdate`).
+fn keep_system_fields(new: &mut ObjectMeta, old: &ObjectMeta) {
+    new.generation = old.generation;
+    new.self_link = None;
+    if new.uid.as_deref().unwrap_or_default().is_empty() {
+        new.uid.clone_from(&old.uid);
+    }
+    if new.creation_timestamp.is_none() {
+        new.creation_timestamp.clone_from(&old.creation_timestamp);
+    }
+    if new.deletion_timestamp.is_none() {
+        new.deletion_timestamp.clone_from(&old.deletion_timestamp);
+    }
+    if new.deletion_grace_period_seconds.is_none() {
+        new.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
+    }
+}
+
+/// The last finalizer has been taken from an object that waits to be deleted (`ShouldDeleteDuringUpdate`).
+fn completes_deletion(resource: &Resource, new: &dyn Object, old: &dyn Object) -> bool {
+    let no_finalizers = new.meta().finalizers.as_ref().is_none_or(Vec::is_empty);
+    let waiting = old.meta().deletion_timestamp.is_some();
+    let holds = resource.ops.holds_deletion(new);
+    let held_before = resource.ops.holds_deletion(old);
+    let no_grace = match old.meta().deletion_grace_period_seconds {
+        Some(seconds) => seconds == 0,
+        // A namespace is marked without a grace period.
+        None => held_before || resource.descriptor().kind == "Namespace",
+    };
+    waiting && no_finalizers && !holds && no_grace
+}
+
+/// The text of the top-level `spec`. One serializer wrote both: equal texts are equal specs.
+fn spec_of(json: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Top<'a> {
+        #[serde(borrow, default)]
+        spec: Option<&'a RawValue>,
+    }
+    serde_json::from_slice::<Top<'_>>(json).ok()?.spec.map(|s| s.get().to_owned())
+}
+
+/// Kubernetes' alphabet for generated names: no vowels, no look-alikes (`util/rand`).
+const ALPHABET: [u8; 27] = *b"bcdfghjklmnpqrstvwxz2456789";
+const RANDOM_LENGTH: usize = 5;
+/// A label's 63 characters less the random part (`maxNameLength`).
+const PREFIX_LENGTH: usize = 63 - RANDOM_LENGTH;
+
+/// `SimpleNameGenerator.GenerateName`.
+pub(crate) fn generate_name(prefix: &str) -> String {
+    let mut name: String = prefix.chars().take(PREFIX_LENGTH).collect();
+    for _ in 0..RANDOM_LENGTH {
+        let i = rand::random_range(0..ALPHABET.len());
+        name.push(ALPHABET.get(i).map_or('x', |b| char::from(*b)));
+    }
+    name
+}
