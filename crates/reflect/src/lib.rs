@@ -9,6 +9,7 @@
 //! Reflectors::of::<Pod>() ─ one watch ─▶ mirror (by key, by index) ─▶ Subscription (coalesced changes) ─▶ Queue ─▶ reconcile(key)
 //! ```
 mod backoff;
+mod events;
 mod expect;
 mod key;
 mod meta;
@@ -20,6 +21,7 @@ mod subscribe;
 mod watch;
 
 pub use backoff::Backoff;
+pub use events::{EventType, Recorder, reference};
 pub use expect::Expectations;
 pub use key::Key;
 pub use meta::{HasMeta, MetaChange, MetaReflector, MetaSubscription};

@@ -1,0 +1,1 @@
+//! Proof of the rollout: tables, simulation, model checking, mutants.
