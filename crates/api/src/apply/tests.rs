@@ -1,1 +1,2 @@
-
+//! Ownership, checked against what a real API server recorded and against structured-merge-diff's own expectations.
+mod created;

@@ -4,7 +4,7 @@ use super::map::{FieldPatch, merge_map};
 use super::order::{Key, elements_are_maps, identity, normalize, partition, ranks};
 use super::{DELETE, DIRECTIVE, Into, MERGE, REPLACE};
 use crate::apply::View;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// `deletes`: the patch is a `$deleteFromPrimitiveList`.
 pub(super) fn merge_lists(
@@ -95,7 +95,12 @@ fn plain_items(
             }
             None => {
                 places.insert(identity(item, key, true), original.len());
-                original.push(item.clone());
+                // Upstream appends the item as it is; its directives ($retainKeys, nulls) then fail strict decoding.
+                let new = match into {
+                    Into::Object => merge_map(Map::new(), map.clone(), element, into)?,
+                    Into::Patch => map.clone(),
+                };
+                original.push(Value::Object(new));
             }
         }
     }
