@@ -3,6 +3,8 @@ use crate::catalogue::{KindOps, Typed};
 
 pub mod addresses;
 pub mod config_map;
+pub mod controller_revision;
+pub mod deployment;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod internal;
@@ -10,14 +12,19 @@ pub mod lease;
 pub mod limit_range;
 pub mod namespace;
 pub mod node;
+pub mod pod;
 pub mod pod_disruption_budget;
+pub mod pod_template;
 pub mod priority_class;
+pub mod replica_set;
+pub mod replication_controller;
 pub mod resource_names;
 pub mod resource_quota;
 pub mod rules;
 pub mod secret;
 pub mod service;
 pub mod service_account;
+pub mod workload;
 
 /// Every built-in kind, in the order of discovery (group, then plural).
 pub fn all() -> Vec<&'static dyn KindOps> {
@@ -28,10 +35,17 @@ pub fn all() -> Vec<&'static dyn KindOps> {
         &Typed::<limit_range::LimitRanges>::NEW,
         &Typed::<namespace::Namespaces>::NEW,
         &Typed::<node::Nodes>::NEW,
+        &Typed::<pod::Pods>::NEW,
+        &Typed::<pod_template::PodTemplates>::NEW,
+        &Typed::<replication_controller::ReplicationControllers>::NEW,
         &Typed::<resource_quota::ResourceQuotas>::NEW,
         &Typed::<secret::Secrets>::NEW,
         &Typed::<service_account::ServiceAccounts>::NEW,
         &Typed::<service::Services>::NEW,
+        // apps/v1
+        &Typed::<controller_revision::ControllerRevisions>::NEW,
+        &Typed::<deployment::Deployments>::NEW,
+        &Typed::<replica_set::ReplicaSets>::NEW,
         // policy/v1
         &Typed::<pod_disruption_budget::PodDisruptionBudgets>::NEW,
         // scheduling.k8s.io/v1
