@@ -6,13 +6,14 @@
 //! store.redb       the rows
 //! encryption.key   keys for secrets at rest (0600), unless another file was given
 //! ```
-use super::file;
+use super::table::Table;
 use crate::seal::KeyRing;
 use crate::{Error, Result};
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The format this release writes. It reads all up to this one.
 pub const FORMAT: u32 = 1;
@@ -40,9 +41,19 @@ impl Directory {
         self.path.join("store.redb")
     }
 
+    /// The database's file. A new database is made under another name and renamed when it is whole: redb does not open a file
+    /// whose creation was cut short by a power loss.
     pub fn database(&self) -> Result<File> {
         let path = self.database_path();
-        file::open(&path).map_err(|source| disk(&path, source))
+        let cannot = |source| disk(&path, source);
+        if !path.try_exists().map_err(cannot)? {
+            let new = path.with_extension("new");
+            let file = open_file(&new, true).map_err(cannot)?;
+            drop(Table::open(path.display().to_string(), Arc::new(file))?);
+            std::fs::rename(&new, &path).map_err(cannot)?;
+            File::open(&self.path).and_then(|directory| directory.sync_all()).map_err(cannot)?;
+        }
+        open_file(&path, false).map_err(cannot)
     }
 
     /// The keys in `given`, or else in the directory; `None`: there is no file yet.
@@ -89,6 +100,10 @@ impl Directory {
     }
 }
 
+fn open_file(path: &Path, truncate: bool) -> io::Result<File> {
+    File::options().read(true).write(true).create(true).truncate(truncate).mode(0o600).open(path)
+}
+
 fn lock(directory: &Path) -> Result<File> {
     let path = directory.join("lock");
     let cannot = |source| disk(&path, source);
@@ -127,6 +142,16 @@ mod tests {
         assert_eq!(second, format!("{} is in use by another isopod (pid {})", at.path().display(), std::process::id()));
         drop(first);
         Directory::open(at.path()).unwrap();
+    }
+
+    #[test]
+    fn a_creation_cut_short_is_begun_anew() {
+        let at = tempfile::tempdir().unwrap();
+        std::fs::write(at.path().join("store.new"), vec![0xff; 10_000]).unwrap();
+        let directory = Directory::open(at.path()).unwrap();
+        directory.database().unwrap();
+        assert!(directory.database_path().exists());
+        assert!(!at.path().join("store.new").exists());
     }
 
     #[test]

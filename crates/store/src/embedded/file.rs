@@ -8,7 +8,6 @@ use parking_lot::Mutex;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
 use std::sync::Arc;
 
 /// A file whose writes are durable once `sync` has returned.
@@ -53,16 +52,6 @@ impl RawFile for File {
         use std::os::unix::fs::MetadataExt as _;
         Ok(self.metadata()?.blocks().saturating_mul(512))
     }
-}
-
-/// Opens the database file, made if need be; its directory entry is durable when this returns.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let file = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    if let Some(directory) = path.parent() {
-        File::open(directory)?.sync_all()?;
-    }
-    Ok(file)
 }
 
 #[derive(Debug)]

@@ -1,4 +1,6 @@
 //! What every engine must do, as functions over the trait: run for the embedded engine and for etcd.
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
 use bytes::Bytes;
 use futures::StreamExt as _;
 use isopod_store::{Compare, Error, Event, KeyValue, Op, Range, Revision, Store, TxnOutcome};
