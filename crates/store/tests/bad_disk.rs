@@ -114,3 +114,19 @@ async fn damage_is_reported_and_never_panics() {
     let refused = Embedded::open_file(nonsense.raw(), KeyRing::default(), &Options::default()).unwrap_err();
     assert!(matches!(refused, Error::Damaged(_)), "{refused}");
 }
+
+#[tokio::test]
+async fn pages_that_a_failed_sync_lost_are_written_again() {
+    // The commit that fails changes pages on the left of the tree (it removes old rows), which no later commit touches.
+    let file = SimFile::new(vec![], None);
+    let store = open(&file);
+    for at in 0..100 {
+        write(&store, vec![put(&format!("/{}", at / 2), &"r".repeat(300))]).await;
+    }
+    file.set_fault(Fault::LosesWrites);
+    store.compact(60).await.unwrap_err();
+    file.set_fault(Fault::None);
+    write(&store, vec![put("/more", "1")]).await;
+    let store = open(&SimFile::new(file.after_power_loss(0), None));
+    assert_eq!(store.range(prefix("/")).await.unwrap().items.len(), 51);
+}

@@ -48,7 +48,7 @@ pub enum Fault {
     None,
     /// Writes fail for want of space.
     Full,
-    /// Syncs fail, and what was not synced is never written by the kernel again, though the page cache shows it.
+    /// Syncs of data fail, and what was not synced is never written by the kernel again, though the page cache shows it.
     LosesWrites,
     /// Nothing works any more.
     Dead,
@@ -121,7 +121,7 @@ impl SimFile {
         match (disk.fault, change) {
             (Fault::Dead, _) => Err(io::Error::from_raw_os_error(5)),
             (Fault::Full, Some(Change::Write(..))) => Err(io::Error::from_raw_os_error(28)),
-            (Fault::LosesWrites, None) => {
+            (Fault::LosesWrites, None) if disk.unsynced.iter().any(|change| matches!(change, Change::Write(..))) => {
                 disk.unsynced.clear();
                 Err(io::Error::from_raw_os_error(5))
             }
