@@ -153,3 +153,48 @@ async fn secrets_are_sealed_on_disk_and_keys_rotate() {
     let given = Options { key_file: Some(elsewhere.path().to_owned()), ..Options::default() };
     Embedded::open(at.path(), &given).unwrap();
 }
+
+fn fixture() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+}
+
+/// Writes the fixture of a new format: `cargo test -p isopod-store --test embedded -- --ignored write_the_fixture`.
+#[tokio::test]
+#[ignore = "writes into the source tree, once for each format"]
+async fn write_the_fixture() {
+    let store = open(&fixture());
+    write(&store, vec![put("/registry/pods/default/a", "1"), put("/registry/pods/default/b", "1")]).await;
+    write(&store, vec![put("/registry/secrets/default/s", "hunter2"), delete("/registry/pods/default/b")]).await;
+    write(&store, vec![put("/registry/pods/default/a", "2")]).await;
+    store.compact(2).await.unwrap();
+    drop(store);
+    std::fs::remove_file(fixture().join("lock")).unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_of_format_1_is_opened() {
+    let at = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixture()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), at.path().join(entry.file_name())).unwrap();
+    }
+    let store = open(at.path());
+    let items = store.range(prefix("/")).await.unwrap().items;
+    let shown = items.iter().map(|item| {
+        let value = String::from_utf8_lossy(&item.value);
+        format!("{}={value} created {} changed {}", item.key, item.create_revision, item.mod_revision)
+    });
+    assert_eq!(
+        shown.collect::<Vec<_>>(),
+        ["/registry/pods/default/a=2 created 2 changed 4", "/registry/secrets/default/s=hunter2 created 3 changed 3"]
+    );
+    let mut watch = store.watch("/", 2).await.unwrap();
+    let mut lines = Vec::new();
+    while lines.len() < 3 {
+        lines.extend(watch.next().await.unwrap().unwrap().iter().map(line));
+    }
+    let expected =
+        ["-/registry/pods/default/b [1]", "+/registry/secrets/default/s=hunter2 []", "+/registry/pods/default/a=2 [1]"];
+    assert_eq!(lines, expected);
+    assert_eq!(write(&store, vec![put("/more", "1")]).await, 5);
+}
