@@ -82,9 +82,17 @@ fn errors_are_kubernetes_own() {
             continue;
         }
         let Some((kind, namespace)) = resolve(line["path"].as_str().unwrap_or_default()) else { continue };
+        let field = &line["response"]["details"]["causes"][0]["field"];
+        if field == "fieldValidation" || field == "dryRun" {
+            continue; // said by the query, not by the body
+        }
         let strict = line["body"]["apiVersion"].is_null() || line["path"].as_str().unwrap_or_default().contains('?');
-        let name = line["body"]["metadata"]["name"].clone();
-        let (_, faults, warnings) = create(kind, namespace, line["body"].clone());
+        let name = json!(line["response"]["details"]["name"].as_str().unwrap_or_default());
+        // Some bodies are recorded as the text that was sent.
+        let body = line["body"]
+            .as_str()
+            .map_or_else(|| line["body"].clone(), |text| serde_json::from_str(text).expect("JSON"));
+        let (_, faults, warnings) = create(kind, namespace, body);
         if code == Some(201) {
             assert_eq!(aggregate(&faults), "[]", "line {number}");
         } else {
@@ -97,13 +105,14 @@ fn errors_are_kubernetes_own() {
                 .collect();
             assert_eq!(json!(causes), line["response"]["details"]["causes"], "line {number}");
         }
-        if !strict {
+        // A refused object is not warned about.
+        if !strict && code == Some(201) {
             let headers: Vec<String> = warnings.iter().map(|w| format!("299 - \"{w}\"")).collect();
             assert_eq!(json!(headers), line["warnings"], "line {number}");
         }
         checked += 1;
     }
-    assert!(checked >= 13, "only {checked} lines were checked");
+    assert!(checked >= 70, "only {checked} lines were checked");
 }
 
 #[test]
@@ -116,6 +125,9 @@ fn defaults_are_kubernetes_own() {
         let (mut ours, mut theirs) = (object.to_value(), line["created"].clone());
         forget(&mut ours);
         forget(&mut theirs);
+        if kind.descriptor().kind == "Pod" {
+            forget_admission(&mut theirs);
+        }
         // The API server counts generations of kinds that ask it to.
         if kind.descriptor().generation {
             ours["metadata"]["generation"] = json!(1);
@@ -124,7 +136,7 @@ fn defaults_are_kubernetes_own() {
         assert_eq!(ours.expect("prints"), theirs.expect("prints"), "line {number}");
         checked += 1;
     }
-    assert!(checked >= 12, "only {checked} lines were checked");
+    assert!(checked >= 18, "only {checked} lines were checked");
 }
 
 /// What differs from run to run, and what the API server adds itself.
@@ -156,6 +168,17 @@ fn forget(object: &mut Value) {
         for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
             port.as_object_mut().and_then(|p| p.remove("nodePort"));
         }
+    }
+}
+
+/// What the admission plug-ins ServiceAccount, DefaultTolerationSeconds and Priority give a pod.
+fn forget_admission(pod: &mut Value) {
+    let Some(spec) = pod["spec"].as_object_mut() else { return };
+    for field in ["volumes", "tolerations", "serviceAccount", "serviceAccountName", "priority", "preemptionPolicy"] {
+        spec.remove(field);
+    }
+    for container in spec.get_mut("containers").and_then(Value::as_array_mut).into_iter().flatten() {
+        container.as_object_mut().and_then(|c| c.remove("volumeMounts"));
     }
 }
 

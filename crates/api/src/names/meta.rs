@@ -320,7 +320,7 @@ mod tests {
         insta::assert_snapshot!(create(json!({"name": "d", "namespace": "b", "annotations": {"UP/x": "x".repeat(300_000)}})),
             @"metadata.annotations: Too long: may not be more than 262144 bytes");
         insta::assert_snapshot!(create(json!({"name": "d", "namespace": "b", "managedFields": [{"operation": "X", "manager": "a\u{7}"}]})),
-            @r#"[metadata.managedFields[0].operation: Invalid value: "X": must be `Apply` or `Update`, metadata.managedFields[0].manager: Invalid value: "a\u0007": invalid character U+0007 (at position 1)]"#);
+            @r#"[metadata.managedFields[0].operation: Invalid value: "X": must be `Apply` or `Update`, metadata.managedFields[0].manager: Invalid value: "a\a": invalid character U+0007 (at position 1)]"#);
     }
 
     #[test]

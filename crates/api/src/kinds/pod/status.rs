@@ -100,6 +100,8 @@ fn validate_conditions(conditions: &[PodCondition], path: &Path, out: &mut Error
     }
 }
 
+type Statuses<'a> = &'a Option<Vec<ContainerStatus>>;
+
 /// What has ended for good does not come back.
 fn validate_transitions(status: &PodStatus, before: &PodStatus, spec: &PodSpec, path: &Path, out: &mut Errors) {
     let policy = text(&spec.restart_policy);
@@ -107,7 +109,7 @@ fn validate_transitions(status: &PodStatus, before: &PodStatus, spec: &PodSpec, 
         let mut all = containers::main_and_init(spec);
         all.any(|c| c.name == name && (c.restart_policy.is_some() || c.restart_policy_rules.is_some()))
     };
-    let lists: [(&Option<Vec<ContainerStatus>>, &Option<Vec<ContainerStatus>>, &str, &str); 3] = [
+    let lists: [(Statuses<'_>, Statuses<'_>, &str, &str); 3] = [
         (&status.container_statuses, &before.container_statuses, "containerStatuses", policy),
         (&status.init_container_statuses, &before.init_container_statuses, "initContainerStatuses", policy),
         (

@@ -137,7 +137,7 @@ fn validate_first(v: &Volume, kind: &str, subject: Subject<'_>, path: &Path, out
         "configMap" => v.config_map.iter().for_each(|s| config_map(s, path, out)),
         "nfs" => v.nfs.iter().for_each(|s| nfs(s, path, out)),
         "persistentVolumeClaim" => {
-            v.persistent_volume_claim.iter().for_each(|s| required(&[(&s.claim_name, "claimName")], path, out))
+            v.persistent_volume_claim.iter().for_each(|s| required(&[(&s.claim_name, "claimName")], path, out));
         }
         "downwardAPI" => v.downward_api.iter().for_each(|s| projected::validate_downward(s, path, out)),
         "projected" => v.projected.iter().for_each(|s| projected::validate(s, path, out)),
