@@ -15,7 +15,7 @@
 //! ```
 //! `!` required; `[A] [S] [M:keys] []` lists (atomic, set, map, unsaid), `{} {A}` maps (granular, atomic), `~` a struct made granular;
 //! letters for scalars (see [`Scalar`]), `*` anything; `p:` patch strategy, `k:` merge key, `g:`/`i:` Go's name of the type or of the
-//! list's items, `d:` default.
+//! list's items, `d:` default, `o:` a zero is left out.
 mod structural;
 mod table;
 
@@ -110,6 +110,8 @@ pub struct Field {
     /// `x-kubernetes-patch-merge-key`
     pub merge_key: Option<Box<str>>,
     pub default: Option<Value>,
+    /// No pointer in Go and `omitempty`: a zero is not written back (`o` in the table).
+    pub omit_zero: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

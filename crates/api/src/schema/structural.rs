@@ -134,7 +134,15 @@ impl Builder {
 }
 
 fn field(name: &str, ty: TypeId, required: bool, default: Option<Value>) -> Field {
-    Field { name: name.into(), ty, required, strategy: PatchStrategy::default(), merge_key: None, default }
+    Field {
+        name: name.into(),
+        ty,
+        required,
+        strategy: PatchStrategy::default(),
+        merge_key: None,
+        default,
+        omit_zero: false,
+    }
 }
 
 fn is_true(schema: &Map<String, Value>, key: &str) -> bool {

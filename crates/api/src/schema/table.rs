@@ -89,6 +89,7 @@ impl<'a> Reader<'a> {
         let name = words.next().unwrap_or_default();
         let text = words.next().unwrap_or_default();
         let (mut strategy, mut merge_key, mut default) = (PatchStrategy::default(), None, None);
+        let mut omit_zero = false;
         let (mut go, mut item_go) = (None, None);
         for word in words {
             match word.split_once(':') {
@@ -98,6 +99,7 @@ impl<'a> Reader<'a> {
                     strategy.retain_keys = list.split(',').any(|s| s == "retainKeys");
                 }
                 Some(("k", key)) => merge_key = Some(key.into()),
+                Some(("o", _)) => omit_zero = true,
                 Some(("g", name)) => go = Some(name),
                 Some(("i", name)) => item_go = Some(name),
                 Some(("d", json)) => {
@@ -112,7 +114,7 @@ impl<'a> Reader<'a> {
             ty = self.renamed(ty, go, item_go);
         }
         let (name, required) = name.strip_suffix('!').map_or((name, false), |name| (name, true));
-        Ok(Field { name: name.into(), ty, required, strategy, merge_key, default })
+        Ok(Field { name: name.into(), ty, required, strategy, merge_key, default, omit_zero })
     }
 
     /// The same type under another name of Go's, or with items of another name.
