@@ -110,11 +110,11 @@ impl VolumeNeeds {
             let reason = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode";
             return Err(Rejection::resolvable(Plugin::VolumeRestrictions, reason));
         }
-        let annotation = |key| object.metadata.annotations.as_ref().and_then(|a| a.get(key)).cloned();
-        if !volume.is_empty() && annotation(BIND_COMPLETED).is_some() {
+        if is_bound(&object) {
             self.bound.push(view.volume(&volume).map(|v| demand_of(&v)));
             return Ok(());
         }
+        let annotation = |key| object.metadata.annotations.as_ref().and_then(|a| a.get(key)).cloned();
         let class = spec.storage_class_name.clone().unwrap_or_default();
         let class = view.class(&class).filter(|c| c.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"));
         let Some(class) = class.filter(|_| volume.is_empty()) else {
@@ -170,6 +170,12 @@ impl VolumeNeeds {
         }
         Some(actions)
     }
+}
+
+/// Whether a claim has its volume, and both sides say so.
+pub fn is_bound(claim: &PersistentVolumeClaim) -> bool {
+    let named = claim.spec.as_ref().and_then(|s| s.volume_name.as_ref()).is_some_and(|name| !name.is_empty());
+    named && claim.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(BIND_COMPLETED))
 }
 
 fn is_owned_by(claim: &PersistentVolumeClaim, pod: &PodInfo) -> bool {
