@@ -4,10 +4,17 @@
 //! A controller is two files: `plan.rs` (no clock, no I/O; all the thinking and nearly all the tests) and `run.rs` (watching and
 //! carrying out). A pass acts on one key, never before it has observed what the pass before it did, and ends.
 pub mod deployment;
+pub mod endpointslice;
+pub mod garbage;
+mod kinds;
 mod mutant;
+pub mod namespace;
+pub mod nodelifecycle;
 pub mod owner;
 pub mod pod;
+pub mod podgc;
 pub mod replicaset;
+pub mod serviceaccount;
 mod spawner;
 mod write;
 
@@ -26,6 +33,10 @@ pub enum Error {
     Refused(Box<kube::core::Status>),
     #[error("{0} is being deleted and adopts nothing")]
     Leaving(Key),
+    #[error("no kind \"{kind}\" in \"{api_version}\" is served")]
+    UnknownKind { api_version: String, kind: String },
+    #[error("content remains: {0}")]
+    Remaining(String),
 }
 
 impl From<kube::Error> for Error {
@@ -37,16 +48,38 @@ impl From<kube::Error> for Error {
     }
 }
 
+/// What the controllers need to know of the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The CA certificate (PEM) that is published in every namespace as `kube-root-ca.crt`; `None`: not published.
+    pub root_ca: Option<String>,
+}
+
 /// Runs all controllers until `shutdown`. `clients` gives each its own identity: it is called with the name of the controller's
 /// service account in `kube-system` (`deployment-controller`, `replicaset-controller`, …).
 pub async fn run_all(
     clients: impl Fn(&str) -> kube::Client + Send + Sync + 'static,
     reflectors: Reflectors,
+    config: Config,
     shutdown: CancellationToken,
 ) {
     let spawner = Spawner::new(clients, reflectors, shutdown);
     deployment::deployments(&spawner);
     replicaset::replica_sets(&spawner);
     replicaset::replication_controllers(&spawner);
+    endpointslice::endpoint_slices(&spawner);
+    serviceaccount::service_accounts(&spawner);
+    if let Some(ca) = config.root_ca {
+        serviceaccount::root_ca(&spawner, ca);
+    }
+    nodelifecycle::node_lifecycle(&spawner);
+    nodelifecycle::taint_eviction(&spawner);
+    podgc::pod_gc(&spawner);
+    // Last: it takes over the mirrors that the others asked for.
+    let (kinds, discovery) =
+        kinds::Kinds::follow(spawner.client("generic-garbage-collector"), spawner.reflectors.clone());
+    spawner.spawn(discovery);
+    garbage::garbage_collector(&spawner, &kinds);
+    namespace::namespaces(&spawner, &kinds);
     spawner.ended().await;
 }

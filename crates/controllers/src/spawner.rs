@@ -73,6 +73,11 @@ impl Spawner {
         });
     }
 
+    /// A task that ends itself at shutdown, after finishing its work.
+    pub(crate) fn spawn_to_end(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
     /// Calls `f` with every change of a kind, beginning with what there is.
     pub(crate) fn follow<K: HasMeta>(&self, mirror: &Reflector<K>, f: impl Fn(&Change<K>) + Send + 'static) {
         let mut changes = mirror.subscribe();

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn deployment(replicas: i32, surge: Value, unavailable: Value) -> Deployment {
+    fn deployment(replicas: i32, surge: &Value, unavailable: &Value) -> Deployment {
         serde_json::from_value(json!({"metadata": {}, "spec": {"replicas": replicas, "selector": {}, "template": {},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}}}))
         .unwrap()
@@ -104,7 +104,7 @@ mod tests {
             (i32::MAX, json!("100%"), json!("50%"), (2_147_483_647, 1_073_741_823)),
         ];
         for (replicas, surge, unavailable, want) in table {
-            let d = deployment(replicas, surge.clone(), unavailable.clone());
+            let d = deployment(replicas, &surge, &unavailable);
             assert_eq!((max_surge(&d), max_unavailable(&d)), want, "{replicas} {surge} {unavailable}");
         }
     }

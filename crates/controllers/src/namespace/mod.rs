@@ -1,0 +1,5 @@
+//! Namespace deletion: everything in it goes, then it (`pkg/controller/namespace/deletion`).
+pub mod plan;
+mod run;
+
+pub use run::namespaces;
