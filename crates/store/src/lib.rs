@@ -1,9 +1,10 @@
 //! Where objects live: revisions, transactions, watches. Keys are paths (`/registry/pods/default/web-1`), values opaque bytes.
 //!
 //! [`Store`] is the one trait; [`embedded`] keeps every object in memory as shared bytes and every write on disk before it is
-//! acknowledged (group commit); [`etcd`] puts the same on an etcd cluster. Both pass one test-suite. [`seal`] encrypts chosen
+//! acknowledged (group commit); `etcd` (a cargo feature) puts the same on an etcd cluster. Both pass one test-suite. [`seal`] encrypts chosen
 //! key ranges at rest under either engine.
 pub mod embedded;
+#[cfg(feature = "etcd")]
 pub mod etcd;
 pub mod seal;
 

@@ -141,12 +141,11 @@ impl Memory {
             if visited == budget {
                 return true;
             }
-            if let Some(found) = slot.at(revision).and_then(|version| version.key_value(key)) {
-                if limit == 0 || scan.items.len() < limit {
-                    scan.items.push(found);
-                } else {
-                    scan.remaining = scan.remaining.saturating_add(1);
-                }
+            let version = slot.at(revision).filter(|version| version.value.is_some());
+            if limit != 0 && scan.items.len() >= limit {
+                scan.remaining = scan.remaining.saturating_add(usize::from(version.is_some()));
+            } else {
+                scan.items.extend(version.and_then(|version| version.key_value(key)));
             }
             scan.at = Some(Arc::clone(key));
         }

@@ -20,6 +20,8 @@ mod writer;
 pub use directory::FORMAT;
 pub use file::RawFile;
 pub use memory::History;
+#[cfg(feature = "etcd")]
+pub(crate) use plan::last_of_each_key;
 
 use crate::seal::{KeyRing, Sealer};
 use crate::{Compare, Error, KeyValue, Op, Range, RangeResult, Result, Revision, Stats, Store, TxnOutcome, WatchBatch};

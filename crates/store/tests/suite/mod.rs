@@ -111,7 +111,8 @@ async fn ranges(store: &dyn Store) {
     let all = store.range(prefix("/range/")).await.unwrap();
     assert_eq!(all.items.iter().map(|item| &*item.key).collect::<Vec<_>>(), keys[..5]);
     assert_eq!((all.revision, all.remaining), (revision, 0));
-    let cases: &[(&str, Option<&str>, usize, &[&str], usize)] = &[
+    type Case = (&'static str, Option<&'static str>, usize, &'static [&'static str], usize);
+    let cases: &[Case] = &[
         ("/range/a/", None, 0, &["/range/a/1", "/range/a/2"], 0),
         ("/range/", None, 2, &["/range/a", "/range/a/1"], 3),
         ("/range/", Some("/range/a/1"), 2, &["/range/a/2", "/range/ab"], 1),
