@@ -8,7 +8,7 @@ use isopod_store::embedded::{Embedded, History, Options};
 use isopod_store::{Store as _, TxnOutcome};
 use rand::Rng as _;
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ async fn write(store: Arc<Embedded>, first: u64, writer: usize) {
             vec![put(&format!("/registry/pods/{id}/a"), &id), put(&format!("/registry/pods/{id}/b"), &id.repeat(50))];
         ops.push(if at % 5 == 4 { delete(&shared) } else { put(&shared, &id) });
         match store.txn(vec![], ops).await.unwrap() {
-            TxnOutcome::Committed(revision) => writeln!(std::io::stdout(), "ack {id} {revision}").unwrap(),
+            TxnOutcome::Committed(revision) => println!("ack {id} {revision}"),
             failed => panic!("{failed:?}"),
         }
     }
