@@ -16,6 +16,7 @@ pub mod field;
 pub mod gofmt;
 pub mod kinds;
 pub mod names;
+pub mod openapi;
 pub mod patch;
 pub mod print;
 pub mod quantity;
