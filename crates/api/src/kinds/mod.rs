@@ -13,6 +13,7 @@ pub mod limit_range;
 pub mod namespace;
 pub mod node;
 pub mod pod;
+pub mod persistent_volume_claim;
 pub mod pod_disruption_budget;
 pub mod pod_template;
 pub mod priority_class;
@@ -25,6 +26,8 @@ pub mod secret;
 pub mod service;
 pub mod service_account;
 pub mod workload;
+pub mod storage_class;
+pub mod storage_words;
 
 /// Every built-in kind, in the order of discovery (group, then plural).
 pub fn all() -> Vec<&'static dyn KindOps> {
@@ -38,6 +41,7 @@ pub fn all() -> Vec<&'static dyn KindOps> {
         &Typed::<pod::Pods>::NEW,
         &Typed::<pod_template::PodTemplates>::NEW,
         &Typed::<replication_controller::ReplicationControllers>::NEW,
+        &Typed::<persistent_volume_claim::PersistentVolumeClaims>::NEW,
         &Typed::<resource_quota::ResourceQuotas>::NEW,
         &Typed::<secret::Secrets>::NEW,
         &Typed::<service_account::ServiceAccounts>::NEW,
@@ -50,6 +54,8 @@ pub fn all() -> Vec<&'static dyn KindOps> {
         &Typed::<pod_disruption_budget::PodDisruptionBudgets>::NEW,
         // scheduling.k8s.io/v1
         &Typed::<priority_class::PriorityClasses>::NEW,
+        // storage.k8s.io/v1
+        &Typed::<storage_class::StorageClasses>::NEW,
         // coordination.k8s.io/v1
         &Typed::<lease::Leases>::NEW,
         // discovery.k8s.io/v1

@@ -72,14 +72,15 @@ impl Kind for PodDisruptionBudgets {
         new.metadata.generation = Some(if changed { before.saturating_add(1) } else { before });
     }
     fn validate_update(new: &PodDisruptionBudget, old: &PodDisruptionBudget) -> Errors {
-        let out = new.spec.as_ref().map(validate_spec).unwrap_or_default();
-        if out.is_empty() { rules::meta_update(&new.metadata, &old.metadata) } else { out }
+        let mut out = rules::meta_update(&new.metadata, &old.metadata);
+        out.extend(new.spec.iter().flat_map(validate_spec));
+        out
     }
     fn prepare_status_update(new: &mut PodDisruptionBudget, old: &PodDisruptionBudget) {
         new.spec.clone_from(&old.spec);
     }
     fn validate_status_update(new: &PodDisruptionBudget, old: &PodDisruptionBudget) -> Errors {
-        let mut out = Errors::new();
+        let mut out = rules::meta_update(&new.metadata, &old.metadata);
         if let Some(status) = &new.status {
             let path = Path::new("status");
             out.extend(rules::conditions(status.conditions.as_deref().unwrap_or_default(), &path.child("conditions")));
@@ -93,7 +94,7 @@ impl Kind for PodDisruptionBudgets {
                 out.extend(rules::non_negative(number.unwrap_or_default(), &path.child(field)));
             }
         }
-        if out.is_empty() { rules::meta_update(&new.metadata, &old.metadata) } else { out }
+        out
     }
     fn cells(object: &PodDisruptionBudget, cx: &PrintContext) -> Vec<Value> {
         let words = |value: Option<&IntOrString>| match value {
