@@ -12,8 +12,8 @@ pub mod lease;
 pub mod limit_range;
 pub mod namespace;
 pub mod node;
-pub mod pod;
 pub mod persistent_volume_claim;
+pub mod pod;
 pub mod pod_disruption_budget;
 pub mod pod_template;
 pub mod priority_class;
@@ -25,9 +25,9 @@ pub mod rules;
 pub mod secret;
 pub mod service;
 pub mod service_account;
-pub mod workload;
 pub mod storage_class;
 pub mod storage_words;
+pub mod workload;
 
 /// Every built-in kind, in the order of discovery (group, then plural).
 pub fn all() -> Vec<&'static dyn KindOps> {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use isopod_api::catalogue::Object;
 use isopod_api::field::{self, Path};
 use isopod_api::k8s::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use isopod_api::names::{validate_object_meta, validate_object_meta_update};
+use isopod_api::names::{path_segment, validate_object_meta_generic, validate_object_meta_update_generic};
 use isopod_api::status::{ApiError, Named};
 use isopod_store::{Compare, Op, Revision, TxnOutcome};
 use serde_json::Value;
@@ -139,10 +139,12 @@ impl WriteContext<'_> {
             if self.resource.descriptor().generation {
                 object.meta_mut().generation = Some(1);
             }
-            let check = |n: &str, prefix: bool| ops.validate_name(n, prefix);
-            let mut errors =
-                validate_object_meta(object.meta(), self.resource.namespaced(), check, &Path::new("metadata"));
-            errors.extend(ops.validate(&*object));
+            // The kind checks its metadata too, by its own rule for names; what is common to all comes after (`BeforeCreate`).
+            let mut errors = ops.validate(&*object);
+            if errors.is_empty() {
+                let (namespaced, path) = (self.resource.namespaced(), Path::new("metadata"));
+                errors = validate_object_meta_generic(object.meta(), namespaced, path_segment, &path);
+            }
             self.invalid(&name, &errors)?;
             for warning in ops.warnings(&*object, None) {
                 self.warnings.add(warning);
@@ -255,7 +257,7 @@ impl WriteContext<'_> {
             }
         }
         object.meta_mut().resource_version = Some(live.revision().to_string());
-        let mut errors = validate_object_meta_update(object.meta(), old.meta(), &Path::new("metadata"));
+        let mut errors = validate_object_meta_update_generic(object.meta(), old.meta(), &Path::new("metadata"));
         match self.rules {
             Rules::Object => errors.extend(ops.validate_update(&*object, old)),
             Rules::Status => errors.extend(ops.validate_status_update(&*object, old)),
