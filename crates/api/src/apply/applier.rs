@@ -10,7 +10,7 @@ use super::reconcile::reconcile;
 use super::remove::remove;
 use super::set::FieldSet;
 use super::to_set::{to_field_set, with_named_fields};
-use super::update::{put, stored_entries, take, tracked};
+use super::update::{Change, put, stored_entries, take};
 use super::validate::validate;
 use super::{Request, last_applied, strip};
 use serde_json::{Map, Value};
@@ -60,7 +60,7 @@ pub struct Applied {
 
 /// Applies `config` to `live` (`None`: the object is created).
 pub fn apply(request: &Request<'_>, live: Option<&Value>, config: &Value, force: Force) -> Result<Applied, ApplyError> {
-    let managed = Managed::decode(live.and_then(stored_entries), Trust::Stored)?;
+    let managed = Managed::decode(live.and_then(stored_entries).cloned(), Trust::Stored)?;
     check(request, config)?;
     let mut current = live.cloned().unwrap_or_else(|| request.empty_object());
     take(&mut current);
@@ -124,8 +124,9 @@ fn before_first(request: &Request<'_>, live: &Value, managed: Managed) -> Result
         return Ok(managed);
     }
     let before = Request { manager: "before-first-apply", ..*request };
-    tracked(&before, None, live, managed)
-        .map_err(|source| ApplyError::Typed { step: "failed to create manager for existing fields", source })
+    let change = Change::between(&before, None, live)
+        .map_err(|source| ApplyError::Typed { step: "failed to create manager for existing fields", source })?;
+    Ok(change.record(&before, managed))
 }
 
 fn attempt(

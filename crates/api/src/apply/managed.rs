@@ -153,14 +153,14 @@ pub enum Trust {
 
 impl Managed {
     /// Reads `metadata.managedFields` (absent or null: no entries).
-    pub fn decode(list: Option<&Value>, trust: Trust) -> Result<Self, ManagedFieldsError> {
+    pub fn decode(list: Option<Value>, trust: Trust) -> Result<Self, ManagedFieldsError> {
         let items = match list {
             None | Some(Value::Null) => return Ok(Self::default()),
             Some(Value::Array(items)) => items,
             Some(_) => return Err(ManagedFieldsError::NotAList),
         };
         let mut out = Self { entries: Vec::with_capacity(items.len()) };
-        for (index, item) in items.iter().enumerate() {
+        for (index, item) in items.into_iter().enumerate() {
             let entry = decode_entry(index, item, trust)?;
             match out.position(&entry.id) {
                 // The last one of the same manager counts.
@@ -193,38 +193,41 @@ impl Managed {
     }
 }
 
-fn decode_entry(index: usize, item: &Value, trust: Trust) -> Result<Entry, ManagedFieldsError> {
-    let map = item.as_object().ok_or(ManagedFieldsError::NotAList)?;
-    let text = |name: &str| map.get(name).and_then(Value::as_str).unwrap_or_default();
-    let operation = match text("operation") {
+fn decode_entry(index: usize, item: Value, trust: Trust) -> Result<Entry, ManagedFieldsError> {
+    let Value::Object(mut map) = item else { return Err(ManagedFieldsError::NotAList) };
+    let mut text = |name: &str| match map.remove(name) {
+        Some(Value::String(text)) => text,
+        _ => String::new(),
+    };
+    let operation = match text("operation").as_str() {
         "Apply" => Operation::Apply,
         "Update" => Operation::Update,
         _ => return Err(ManagedFieldsError::Operation),
     };
-    let api_version = text("apiVersion").to_owned();
+    let api_version = text("apiVersion");
     if api_version.is_empty() {
         return Err(ManagedFieldsError::ApiVersion);
     }
-    match text("fieldsType") {
+    match text("fieldsType").as_str() {
         "FieldsV1" => {}
         "" => return Err(ManagedFieldsError::MissingFieldsType(index)),
         other => return Err(ManagedFieldsError::FieldsType(other.to_owned(), index)),
     }
-    let empty = Value::Object(Map::new());
-    let raw = map.get("fieldsV1").filter(|raw| !raw.is_null()).unwrap_or(&empty);
+    let (manager, subresource, time) = (text("manager"), text("subresource"), text("time"));
+    let raw = map.remove("fieldsV1").filter(|raw| !raw.is_null()).unwrap_or_else(|| Value::Object(Map::new()));
     let fields = match trust {
-        Trust::Stored => Fields::Raw(raw.clone()),
-        Trust::Sent => Fields::Set(codec::decode(raw).map_err(|source| ManagedFieldsError::Set { index, source })?),
+        Trust::Stored => Fields::Raw(raw),
+        Trust::Sent => Fields::Set(codec::decode(&raw).map_err(|source| ManagedFieldsError::Set { index, source })?),
     };
     Ok(Entry {
         id: ManagerId {
-            manager: text("manager").to_owned(),
+            manager,
             operation,
             api_version: if operation == Operation::Apply { String::new() } else { api_version.clone() },
-            subresource: text("subresource").to_owned(),
+            subresource,
         },
         api_version,
-        time: map.get("time").and_then(Value::as_str).map(str::to_owned),
+        time: Some(time).filter(|time| !time.is_empty()),
         fields,
     })
 }

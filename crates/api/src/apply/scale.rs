@@ -20,7 +20,7 @@ fn replicas_set(path: &[Element]) -> FieldSet {
 /// The entries of the Scale: those of the parent that own `path` (the parent's field of replicas).
 pub fn to_scale(parent: Option<&Value>, path: &[Element]) -> Result<Option<Value>, ManagedFieldsError> {
     let mut out = Managed::default();
-    for mut entry in Managed::decode(parent, Trust::Stored)?.entries {
+    for mut entry in Managed::decode(parent.cloned(), Trust::Stored)?.entries {
         if entry.set().has(path) {
             let mut own = Entry::new(entry.id, SCALE_VERSION, replicas_set(&replicas()));
             own.time = entry.time;
@@ -37,9 +37,9 @@ pub fn to_parent(
     path: &[Element],
     api_version: &str,
 ) -> Result<Option<Value>, ManagedFieldsError> {
-    let mut scale = Managed::decode(scale, Trust::Stored)?;
+    let mut scale = Managed::decode(scale.cloned(), Trust::Stored)?;
     let mut out = Managed::default();
-    for mut entry in Managed::decode(parent, Trust::Stored)?.entries {
+    for mut entry in Managed::decode(parent.cloned(), Trust::Stored)?.entries {
         if entry.set().has(path) {
             // A Scale entry carries the Scale's version; the manager is the same.
             let same = |other: &Entry| {

@@ -3,6 +3,7 @@ mod created;
 mod properties;
 mod scenarios;
 mod sets;
+mod speed;
 mod stories;
 
 use super::{Applied, ApplyError, FieldSet, Force, Request, apply, update};

@@ -20,16 +20,35 @@ const ANCIENT: &str = "ancient-changes";
 pub fn update(request: &Request<'_>, live: Option<&Value>, new: &mut Value) {
     let sent = take(new);
     let stored = live.and_then(stored_entries);
-    let Some(managed) = starting_point(request, stored, sent.as_ref()) else { return };
+    let Ok(change) = Change::between(request, live, new) else { return put(new, stored.cloned()) };
+    // A subresource cannot set entries; most other writes carry the stored ones.
+    let untouched = sent.as_ref() == stored;
+    let entries = match sent {
+        _ if !request.subresource.is_empty() && !untouched => Start::Stored(stored.cloned()),
+        sent if untouched => Start::Stored(sent),
+        sent if is_reset(sent.as_ref()) => Start::Entries(Managed::default()),
+        sent => match Managed::decode(sent, Trust::Sent) {
+            Ok(managed) if !managed.entries.is_empty() => Start::Entries(managed),
+            // What cannot be read, or is empty by mistake of a client that does not know the field, changes nothing.
+            _ => Start::Stored(stored.cloned()),
+        },
+    };
+    let managed = match entries {
+        Start::Stored(entries) if change.is_none() => return put(new, entries),
+        Start::Stored(entries) => Managed::decode(entries, Trust::Stored).unwrap_or_default(),
+        Start::Entries(managed) => managed,
+    };
     // Without entries an existing object is not tracked: its managers asked to forget, or it is older than tracking.
     if managed.entries.is_empty() && live.is_some_and(has_uid) {
         return;
     }
-    let entries = match tracked(request, live, new, managed) {
-        Ok(managed) => managed.encode(),
-        Err(_) => stored.cloned(),
-    };
-    put(new, entries);
+    put(new, change.record(request, managed).encode());
+}
+
+/// The entries that a write starts from.
+enum Start {
+    Stored(Option<Value>),
+    Entries(Managed),
 }
 
 /// Takes `metadata.managedFields` out of an object.
@@ -53,40 +72,35 @@ fn has_uid(object: &Value) -> bool {
     object.get("metadata").and_then(|m| m.get("uid")).and_then(Value::as_str).is_some_and(|uid| !uid.is_empty())
 }
 
-/// The entries to start from: those the client sent if they can be read, else the stored ones; none after a reset.
-fn starting_point(request: &Request<'_>, stored: Option<&Value>, sent: Option<&Value>) -> Option<Managed> {
-    let from_store = || Managed::decode(stored, Trust::Stored).unwrap_or_default();
-    // A subresource cannot set entries.
-    if !request.subresource.is_empty() || sent == stored {
-        return Some(from_store());
-    }
-    if is_reset(sent) {
-        return Some(Managed::default());
-    }
-    match Managed::decode(sent, Trust::Sent) {
-        Ok(managed) if !managed.entries.is_empty() => Some(managed),
-        _ => Some(from_store()),
-    }
+/// What a write did, as far as anybody can own it.
+pub(super) struct Change {
+    changed: FieldSet,
+    removed: FieldSet,
 }
 
-/// The entries after the change from `live` to `new`.
-pub(super) fn tracked(
-    request: &Request<'_>,
-    live: Option<&Value>,
-    new: &Value,
-    mut managed: Managed,
-) -> Result<Managed, TypedError> {
-    let nothing = Value::Object(Map::new());
-    let comparison = compare(live.unwrap_or(&nothing), new, request.view())?.exclude(request.reset);
-    let Comparison { removed, modified, added } = comparison;
-    let changed = if added.is_empty() { modified } else { modified.union(&added) };
-    take_from_all(&mut managed, &changed, &removed);
-    let own = strip(&changed.recursive_difference(request.reset));
-    if !own.is_empty() {
-        give(request, &mut managed, own);
+impl Change {
+    /// From `live` (nothing, at creation) to `new`.
+    pub(super) fn between(request: &Request<'_>, live: Option<&Value>, new: &Value) -> Result<Self, TypedError> {
+        let nothing = Value::Object(Map::new());
+        let comparison = compare(live.unwrap_or(&nothing), new, request.view())?.exclude(request.reset);
+        let Comparison { removed, modified, added } = comparison;
+        let changed = if added.is_empty() { modified } else { modified.union(&added) };
+        Ok(Self { changed: strip(&changed), removed: strip(&removed) })
     }
-    cap(&mut managed);
-    Ok(managed)
+
+    fn is_none(&self) -> bool {
+        self.changed.is_empty() && self.removed.is_empty()
+    }
+
+    /// The entries after it.
+    pub(super) fn record(self, request: &Request<'_>, mut managed: Managed) -> Managed {
+        take_from_all(&mut managed, &self.changed, &self.removed);
+        if !self.changed.is_empty() {
+            give(request, &mut managed, self.changed);
+        }
+        cap(&mut managed);
+        managed
+    }
 }
 
 /// What changed or vanished belongs to nobody any more.

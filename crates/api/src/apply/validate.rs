@@ -62,7 +62,7 @@ fn literal(value: &Value) -> String {
     }
 }
 
-fn below(element: &Element, errors: &mut Vec<TypedError>, from: usize) {
+fn below(element: &Element, errors: &mut [TypedError], from: usize) {
     for error in errors.iter_mut().skip(from) {
         *error = error.clone().below(element);
     }

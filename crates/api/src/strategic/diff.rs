@@ -223,7 +223,7 @@ fn diff_scalars(old: &[Value], new: &[Value], options: Options) -> Result<ListDi
         }
     }
     let patch = sort_by_order(added, new, "", false)?;
-    let delete = deduplicate(deleted);
+    let delete = deduplicate(&deleted);
     let ordered = !delete.is_empty() || (options.want.additions() && old != new);
     Ok(ListDiff { patch, delete, order: if ordered { new.to_vec() } else { Vec::new() } })
 }

@@ -24,8 +24,8 @@ pub(super) fn merge_lists(
             let gone = ranks(&patch, "", false);
             return Ok(original.iter().filter(|item| !gone.contains_key(&Key(item))).cloned().collect());
         }
-        let both = original.iter().chain(&patch).cloned().collect();
-        let (patched, server_only) = partition(deduplicate(both), &patch, "")?;
+        let both: Vec<Value> = original.iter().chain(&patch).cloned().collect();
+        let (patched, server_only) = partition(deduplicate(&both), &patch, "")?;
         return normalize(patched, server_only, &patch, &original, "", false);
     }
     let key = field.merge_key;
@@ -38,8 +38,8 @@ pub(super) fn merge_lists(
     normalize(patched, server_only, &patch, &original, key, true)
 }
 
-/// Every later twin is replaced by the last item, as upstream does it: the order is made anew afterwards.
-pub(super) fn deduplicate(items: Vec<Value>) -> Vec<Value> {
+/// The first of all twins. Upstream leaves another order here; it is made anew afterwards.
+pub(super) fn deduplicate(items: &[Value]) -> Vec<Value> {
     let mut seen = std::collections::BTreeSet::new();
     let keep: Vec<bool> = items.iter().map(|item| seen.insert(Key(item))).collect();
     items.iter().zip(keep).filter(|(_, keep)| *keep).map(|(item, _)| item.clone()).collect()

@@ -1,4 +1,5 @@
 //! Patches applied and made. The cases state facts of upstream's `strategicpatch/patch_test.go` and of a recorded API server.
+#![expect(clippy::needless_pass_by_value, reason = "cases read better as literals")]
 use super::{StrategicError, merge, three_way, two_way};
 use crate::schema::{self, TypeRef};
 use proptest::prelude::*;

@@ -1,4 +1,5 @@
 //! Sets of fields and their JSON.
+#![expect(clippy::needless_pass_by_value, reason = "cases read better as literals")]
 use crate::apply::{Element, FieldSet, decode_fields, encode_fields};
 use serde_json::{Value, json};
 
