@@ -202,6 +202,9 @@ async fn resource(
     let form = if streaming && info.verb != Verb::Watch { Form::JSON } else { negotiate::negotiate(&parts.headers)? };
     let headers = parts.headers.clone();
     let call = Call { server, resource, info, query, user, headers, form, warnings: Warnings::default() };
+    if let Some(text) = call.resource.ops.deprecation() {
+        call.warnings.add(text);
+    }
     let work = Box::pin(run(&call, Request::from_parts(parts, body)));
     let mut response = if streaming {
         work.await?

@@ -230,7 +230,7 @@ impl WriteOptions {
             "Strict" => FieldValidation::Strict,
             other => {
                 let at = Path::new("fieldValidation");
-                errors.push(field::Error::not_supported(&at, other, &["Ignore", "Strict", "Warn"]));
+                errors.push(field::Error::not_supported(&at, other, &["", "Ignore", "Strict", "Warn"]));
                 FieldValidation::Warn
             }
         };

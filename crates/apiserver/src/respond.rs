@@ -85,9 +85,7 @@ pub fn bytes(code: StatusCode, content_type: &'static str, body: impl Into<Body>
 pub fn value(code: StatusCode, encoding: Encoding, value: &Value) -> Response<Body> {
     match encoding {
         Encoding::Json => base(code, "application/json", Body::from(value.to_string())),
-        Encoding::Yaml => {
-            base(code, "application/yaml", Body::from(serde_saphyr::to_string(value).unwrap_or_default()))
-        }
+        Encoding::Yaml => base(code, "application/yaml", Body::from(isopod_api::yaml::to_string(value))),
     }
 }
 

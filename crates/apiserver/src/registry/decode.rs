@@ -5,11 +5,15 @@ use crate::query::{FieldValidation, WriteOptions};
 use crate::resources::Resource;
 use crate::respond::Warnings;
 use isopod_api::catalogue::Object;
+use isopod_api::decode::json::{self, Node};
+use isopod_api::decode::{self, Expected, Format, cannot_handle, strict_error};
 use isopod_api::field::{self, Path};
+use isopod_api::patch::{PatchError, json_patch, merge_patch};
+use isopod_api::schema::builtin;
 use isopod_api::status::{ApiError, Named};
-use isopod_api::strategic;
+use isopod_api::{strategic, yaml};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A body with what is needed to read it.
 pub(crate) struct Body<'a> {
@@ -21,7 +25,6 @@ pub(crate) struct Body<'a> {
 /// Where a value to be decoded came from: it decides how its errors are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    Sent,
     Patched,
     Applied,
 }
@@ -29,58 +32,87 @@ pub(crate) enum Source {
 /// What bodies may be (`protobuf` is not read; clients that speak it speak JSON too).
 const MEDIA: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
-fn parse(body: &Body<'_>) -> Result<Value, ApiError> {
-    match body.content_type {
-        "" | "application/json" => serde_json::from_slice(body.bytes).map_err(|e| ApiError::bad_request(e.to_string())),
-        "application/yaml" => yaml(body.bytes),
+fn format(content_type: &str) -> Result<Format, ApiError> {
+    match content_type {
+        "" | "application/json" => Ok(Format::Json),
+        "application/yaml" => Ok(Format::Yaml),
         _ => Err(ApiError::unsupported_media_type(&MEDIA)),
     }
 }
 
-fn yaml(bytes: &[u8]) -> Result<Value, ApiError> {
-    let text = std::str::from_utf8(bytes).map_err(|e| ApiError::bad_request(e.to_string()))?;
-    serde_saphyr::from_str(text).map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))
+fn registered(group: &str, version: &str, kind: &str) -> bool {
+    builtin().kind(group, version, kind).is_some()
+}
+
+/// Reads a body as one kind: its value, with unknown fields told as the client wants them told.
+fn read(body: &Body<'_>, (group, version, kind): (&str, &str, &str), warnings: &Warnings) -> Result<Value, ApiError> {
+    let Some(ty) = builtin().kind(group, version, kind) else {
+        return Err(ApiError::internal(format_args!("the shape of {kind} is not known")));
+    };
+    let expected = Expected { group, version, kind, ty, custom: false, registered: &registered };
+    let decoded = decode::decode(body.bytes, format(body.content_type)?, expected)?;
+    match body.validation {
+        FieldValidation::Strict if !decoded.strict.is_empty() => {
+            Err(cannot_handle(kind, version, kind, strict_error(&decoded.strict)))
+        }
+        validation => {
+            warn(validation, &decoded.strict, warnings);
+            Ok(decoded.value)
+        }
+    }
+}
+
+fn warn(validation: FieldValidation, strict: &[String], warnings: &Warnings) {
+    if validation == FieldValidation::Warn {
+        for text in strict {
+            warnings.add(text);
+        }
+    }
 }
 
 /// The object a POST or PUT brings, defaulted.
 pub(crate) fn object(resource: &Resource, body: &Body<'_>, warnings: &Warnings) -> Result<Box<dyn Object>, ApiError> {
-    let value = parse(body)?;
-    self::value(resource, value, Source::Sent, body.validation, warnings)
+    let d = resource.descriptor();
+    let value = read(body, (d.group, d.version, d.kind), warnings)?;
+    let mut object = resource.ops.decode(value).map_err(|e| cannot_handle(d.kind, d.version, d.kind, e))?;
+    resource.ops.default(&mut *object);
+    Ok(object)
 }
 
-/// A body of a kind that is not in the catalogue, or not as the object of its path: Binding, Scale, Eviction.
+/// A body of a kind that is not the object of its path: Binding, Scale, Eviction.
 pub(crate) fn typed<T: DeserializeOwned>(
     body: &Body<'_>,
-    _group: &str,
+    group: &str,
     version: &str,
     kind: &str,
-    _warnings: &Warnings,
+    warnings: &Warnings,
 ) -> Result<T, ApiError> {
-    let value = parse(body)?;
-    serde_json::from_value(value).map_err(|e| cannot_handle(kind, version, &e.to_string()))
+    let value = read(body, (group, version, kind), warnings)?;
+    serde_json::from_value(value).map_err(|e| cannot_handle(kind, version, kind, e))
 }
 
-fn cannot_handle(kind: &str, version: &str, why: &str) -> ApiError {
-    ApiError::bad_request(format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}"))
-}
-
-/// A value as an object of the kind, defaulted.
+/// The outcome of a patch as an object of the kind, defaulted.
 pub(crate) fn value(
     resource: &Resource,
-    value: Value,
+    value: &Value,
     source: Source,
-    _validation: FieldValidation,
-    _warnings: &Warnings,
+    validation: FieldValidation,
+    warnings: &Warnings,
 ) -> Result<Box<dyn Object>, ApiError> {
-    let d = resource.descriptor();
-    let patched = (source == Source::Patched).then(|| value.to_string());
-    let mut object = resource.ops.decode(value).map_err(|e| match &patched {
-        Some(text) => {
-            let error = field::Error::invalid(&Path::new("patch"), text, e.to_string());
+    let wrong = |why: String| match source {
+        Source::Patched => {
+            let error = field::Error::invalid(&Path::new("patch"), value.to_string(), why);
             ApiError::invalid(Named::new("", ""), "", &[error])
         }
-        None => cannot_handle(d.kind, d.version, &e.to_string()),
-    })?;
+        Source::Applied => ApiError::unclassified(why),
+    };
+    let Some(ty) = type_of(resource) else { return Err(ApiError::generic(415)) };
+    let decoded = decode::decode_value(value, ty, false).map_err(wrong)?;
+    match validation {
+        FieldValidation::Strict if !decoded.strict.is_empty() => return Err(wrong(strict_error(&decoded.strict))),
+        validation => warn(validation, &decoded.strict, warnings),
+    }
+    let mut object = resource.ops.decode(decoded.value).map_err(|e| wrong(e.to_string()))?;
     resource.ops.default(&mut *object);
     Ok(object)
 }
@@ -88,32 +120,55 @@ pub(crate) fn value(
 /// The body of a PATCH.
 pub(crate) fn patch(
     kind: PatchType,
-    _resource: &Resource,
     bytes: &[u8],
     options: &WriteOptions,
-    _warnings: &Warnings,
+    warnings: &Warnings,
 ) -> Result<Patch, ApiError> {
-    let json = || serde_json::from_slice(bytes).map_err(|e| ApiError::bad_request(e.to_string()));
+    let json = |context: &str| {
+        json::parse(bytes).map(Node::into_value).map_err(|e| ApiError::bad_request(format!("{context}{e}")))
+    };
     Ok(match kind {
-        PatchType::Json => Patch::Json(json()?),
-        PatchType::Merge => Patch::Merge(json()?),
-        PatchType::Strategic => Patch::Strategic(json()?),
-        PatchType::Apply => Patch::Apply(yaml(bytes)?, options.force.unwrap_or(false)),
+        PatchType::Json => Patch::Json(json("error decoding patch: ")?),
+        PatchType::Merge => Patch::Merge(json("error decoding patch: ")?),
+        PatchType::Strategic => Patch::Strategic(json("")?),
+        PatchType::Apply => Patch::Apply(configuration(bytes, options, warnings)?, options.force.unwrap_or(false)),
     })
 }
 
-/// The most operations of one JSON patch (`maxJSONPatchOperations`).
-const MAX_OPERATIONS: usize = 10_000;
+/// The YAML of an apply.
+fn configuration(bytes: &[u8], options: &WriteOptions, warnings: &Warnings) -> Result<Value, ApiError> {
+    let wrong = |why: String| ApiError::bad_request(format!("error decoding YAML: {why}"));
+    let document = yaml::parse_document(bytes).map_err(|e| wrong(e.to_string()))?;
+    if !document.value.is_object() && !document.value.is_null() {
+        let kind = Node::from_value(&document.value).kind();
+        return Err(wrong(format!(
+            "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {kind} into Go value of type \
+             map[string]interface {{}}"
+        )));
+    }
+    if !document.duplicates.is_empty() {
+        let text = yaml::duplicates_error(&document.duplicates);
+        match options.field_validation {
+            FieldValidation::Strict => {
+                return Err(ApiError::bad_request(format!("error strict decoding YAML: {text}")));
+            }
+            FieldValidation::Warn => warnings.add(text),
+            FieldValidation::Ignore => {}
+        }
+    }
+    Ok(if document.value.is_null() { json!({}) } else { document.value })
+}
 
 /// `value` after a JSON, merge or strategic merge patch.
 pub(crate) fn apply_patch(resource: &Resource, patch: &Patch, value: &Value) -> Result<Value, ApiError> {
+    let refused = |e: PatchError| match e.code() {
+        400 => ApiError::bad_request(e.to_string()),
+        413 => ApiError::request_too_large(e),
+        _ => ApiError::generic(422),
+    };
     match patch {
-        Patch::Json(operations) => json_patch(operations, value),
-        Patch::Merge(patch) => {
-            let mut value = value.clone();
-            json_patch::merge(&mut value, patch);
-            Ok(value)
-        }
+        Patch::Json(operations) => json_patch(value.clone(), operations.clone()).map_err(refused),
+        Patch::Merge(patch) => merge_patch(value.clone(), patch).map_err(refused),
         Patch::Strategic(patch) => {
             let Some(ty) = type_of(resource) else { return Err(ApiError::generic(415)) };
             strategic::merge(value.clone(), patch.clone(), ty).map_err(|e| match e.code() {
@@ -124,19 +179,4 @@ pub(crate) fn apply_patch(resource: &Resource, patch: &Patch, value: &Value) -> 
         }
         Patch::Apply(..) => Err(ApiError::internal("an apply is not a patch of a value")),
     }
-}
-
-fn json_patch(operations: &Value, value: &Value) -> Result<Value, ApiError> {
-    let Some(list) = operations.as_array() else {
-        let message = "json: cannot unmarshal object into Go value of type jsonpatch.Patch";
-        return Err(ApiError::bad_request(message));
-    };
-    if list.len() > MAX_OPERATIONS {
-        let message = format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", list.len());
-        return Err(ApiError::request_too_large(message));
-    }
-    let patch: json_patch::Patch = serde_json::from_value(operations.clone()).map_err(|_| ApiError::generic(422))?;
-    let mut value = value.clone();
-    json_patch::patch(&mut value, &patch).map_err(|_| ApiError::generic(422))?;
-    Ok(value)
 }

@@ -27,10 +27,11 @@ pub(crate) use delete::{delete, delete_collection};
 pub use hooks::{Hooks, Reservation};
 pub(crate) use list::{get, list};
 pub use object::Live;
-pub(crate) use patch::{PatchType, patch, patched_value, scale_patch};
-pub(crate) use update::update;
+pub(crate) use patch::{PatchType, patch, patch_by, scale_patch};
+pub(crate) use update::{update, update_by};
 pub(crate) use watch::watch;
-pub use write::{Produced, Rules, WriteContext, Written};
+pub(crate) use write::precondition_failed;
+pub use write::{OwnRules, Produced, Rules, WriteContext, Written};
 
 use isopod_api::status::ApiError;
 use isopod_store::Error;

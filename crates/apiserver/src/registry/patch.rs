@@ -5,7 +5,7 @@ use super::decode::{self, Source};
 use super::managed;
 use super::object::Live;
 use super::update::check_name;
-use super::write::Produced;
+use super::write::{Produced, Rules, WriteContext};
 use crate::body::Body;
 use crate::handler::Call;
 use crate::query::{WriteOptions, manager_or_user_agent};
@@ -44,11 +44,17 @@ pub(crate) enum Patch {
 }
 
 pub(crate) async fn patch(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    let cx = call.write_context("", false);
+    Box::pin(patch_by(call, body, cx.rules)).await
+}
+
+/// The same by the rules of a subresource.
+pub(crate) async fn patch_by(call: &Call, body: Bytes, rules: Rules) -> Result<Response<Body>, ApiError> {
     let kind = PatchType::from_content_type(call.content_type())?;
     let options = WriteOptions::from_query(&call.query, "PatchOptions", kind == PatchType::Apply)?;
-    let patch = decode::patch(kind, &call.resource, &body, &options, &call.warnings)?;
+    let patch = decode::patch(kind, &body, &options, &call.warnings)?;
     let manager = manager_or_user_agent(&options.field_manager, call.user_agent());
-    let cx = call.write_context(&manager, options.dry_run);
+    let cx = WriteContext { rules, ..call.write_context(&manager, options.dry_run) };
     if let Patch::Apply(config, _) = &patch {
         check_applied(call, config)?;
     }
@@ -80,7 +86,7 @@ fn check_applied(call: &Call, config: &Value) -> Result<(), ApiError> {
 
 fn produce(
     call: &Call,
-    cx: &super::WriteContext<'_>,
+    cx: &WriteContext<'_>,
     patch: &Patch,
     live: Option<&Live>,
     options: &WriteOptions,
@@ -88,21 +94,16 @@ fn produce(
     let (value, applied) = match (patch, live) {
         (Patch::Apply(config, force), live) => (managed::apply(cx, live, config, *force)?, true),
         (_, None) => return Err(ApiError::not_found(call.resource.named(), &call.info.name)),
-        (patch, Some(live)) => (patched_value(call, patch, live.value())?, false),
+        (patch, Some(live)) => (decode::apply_patch(&call.resource, patch, live.value())?, false),
     };
     let source = if applied { Source::Applied } else { Source::Patched };
-    let mut object = decode::value(&call.resource, value, source, options.field_validation, &call.warnings)?;
+    let mut object = decode::value(&call.resource, &value, source, options.field_validation, &call.warnings)?;
     match_namespace(&call.resource, object.meta_mut(), &call.info.namespace)?;
     if applied && live.is_none() {
         object.meta_mut().name = Some(call.info.name.clone());
     }
     check_name(object.meta(), &call.info.name)?;
     Ok(Produced { object, applied })
-}
-
-/// `value` with a JSON, merge or strategic merge patch applied.
-pub(crate) fn patched_value(call: &Call, patch: &Patch, value: &Value) -> Result<Value, ApiError> {
-    decode::apply_patch(&call.resource, patch, value)
 }
 
 /// A Scale with any kind of patch applied. An applied one carries its managed fields.

@@ -2,7 +2,7 @@
 use super::create::match_namespace;
 use super::decode::{self, Body as Sent};
 use super::view::object_json;
-use super::write::{Produced, Rules, WriteContext, Written};
+use super::write::{Produced, Rules, WriteContext, Written, precondition_failed};
 use crate::body::Body;
 use crate::handler::Call;
 use crate::query::{WriteOptions, manager_or_user_agent};
@@ -12,19 +12,25 @@ use isopod_api::k8s::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use isopod_api::status::ApiError;
 
 pub(crate) async fn update(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
+    Box::pin(update_by(call, body, call.rules())).await
+}
+
+/// The same by the rules of a subresource.
+pub(crate) async fn update_by(call: &Call, body: Bytes, rules: Rules) -> Result<Response<Body>, ApiError> {
     let options = WriteOptions::from_query(&call.query, "UpdateOptions", false)?;
     let sent = Sent { bytes: &body, content_type: call.content_type(), validation: options.field_validation };
     let mut object = decode::object(&call.resource, &sent, &call.warnings)?;
     match_namespace(&call.resource, object.meta_mut(), &call.info.namespace)?;
     check_name(object.meta(), &call.info.name)?;
     let manager = manager_or_user_agent(&options.field_manager, call.user_agent());
-    let cx = call.write_context(&manager, options.dry_run);
+    let cx = WriteContext { rules, ..call.write_context(&manager, options.dry_run) };
     let may_create = call.resource.descriptor().create_on_update && call.info.subresource.is_empty();
     let produce = move |live: Option<&super::Live>| {
         let mut object = object.boxed_clone();
         if live.is_none() && object.meta().uid.as_deref().is_some_and(|u| !u.is_empty()) {
             let uid = object.meta().uid.clone().unwrap_or_default();
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+            let key = call.resource.key(&call.info.namespace, &call.info.name);
+            let why = precondition_failed(&key, "UID", &uid, "");
             return Err(ApiError::conflict(call.resource.named(), &call.info.name, why));
         }
         if live.is_none() {
@@ -51,6 +57,10 @@ pub(crate) fn check_name(meta: &ObjectMeta, name: &str) -> Result<(), ApiError> 
 }
 
 impl Call {
+    fn rules(&self) -> Rules {
+        if self.info.subresource == "status" { Rules::Status } else { Rules::Object }
+    }
+
     /// A write to the object the path names.
     pub(crate) fn write_context<'a>(&'a self, manager: &'a str, dry_run: bool) -> WriteContext<'a> {
         WriteContext {
@@ -59,7 +69,7 @@ impl Call {
             namespace: &self.info.namespace,
             name: &self.info.name,
             subresource: &self.info.subresource,
-            rules: if self.info.subresource == "status" { Rules::Status } else { Rules::Object },
+            rules: self.rules(),
             user: &self.user,
             manager,
             dry_run,
@@ -68,6 +78,7 @@ impl Call {
         }
     }
 
+    /// What a write made, in the form asked for.
     pub(crate) fn answer_written(&self, code: StatusCode, written: &Written) -> Result<Response<Body>, ApiError> {
         if written.revision == 0 {
             // Only a dry run has no version.

@@ -39,14 +39,23 @@ pub struct WriteContext<'a> {
 }
 
 /// Whose rules an update follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Rules {
     /// The kind's: status stays as it is.
     Object,
     /// The kind's for its status: all but the status stays as it is.
     Status,
-    /// The subresource's own, checked where the object is produced (binding, finalize, resize).
-    Own,
+    /// The subresource's own (binding, finalize, resize).
+    Own(&'static dyn OwnRules),
+}
+
+/// The rules of a subresource that changes an object in a way its kind would refuse.
+pub trait OwnRules: Sync {
+    /// `PrepareForUpdate`
+    fn prepare(&self, _new: &mut dyn Object, _old: &dyn Object) {}
+    fn validate(&self, _new: &dyn Object, _old: &dyn Object) -> field::Errors {
+        field::Errors::new()
+    }
 }
 
 /// What is to be stored.
@@ -224,7 +233,7 @@ impl WriteContext<'_> {
         self.dedup_owners(object.meta_mut());
         self.check_version(object.meta_mut(), live)?;
         let settle =
-            if self.rules == Rules::Object { self.begin_update(&mut *object, live).await? } else { Vec::new() };
+            if matches!(self.rules, Rules::Object) { self.begin_update(&mut *object, live).await? } else { Vec::new() };
         let result = self.finish_update(key, live, object, &attributes).await;
         finish(settle, matches!(result, Ok(Some(_))) && !self.dry_run);
         result
@@ -243,10 +252,10 @@ impl WriteContext<'_> {
         match self.rules {
             Rules::Object => ops.prepare_update(&mut *object, old),
             Rules::Status => ops.prepare_status_update(&mut *object, old),
-            Rules::Own => {}
+            Rules::Own(own) => own.prepare(&mut *object, old),
         }
         let mut json = encode(self.resource, &mut *object);
-        if self.rules != Rules::Status
+        if !matches!(self.rules, Rules::Status)
             && self.resource.descriptor().generation
             && object.meta().generation == old.meta().generation
         {
@@ -258,14 +267,19 @@ impl WriteContext<'_> {
             }
         }
         object.meta_mut().resource_version = Some(live.revision().to_string());
-        let mut errors = validate_object_meta_update_generic(object.meta(), old.meta(), &Path::new("metadata"));
-        match self.rules {
-            Rules::Object => errors.extend(ops.validate_update(&*object, old)),
-            Rules::Status => errors.extend(ops.validate_status_update(&*object, old)),
-            Rules::Own => {}
+        let mut errors = match self.rules {
+            Rules::Object => ops.validate_update(&*object, old),
+            Rules::Status => ops.validate_status_update(&*object, old),
+            Rules::Own(own) => own.validate(&*object, old),
+        };
+        // The kinds check metadata with the rest; what one forgot is checked here.
+        for error in validate_object_meta_update_generic(object.meta(), old.meta(), &Path::new("metadata")) {
+            if !errors.contains(&error) {
+                errors.push(error);
+            }
         }
         self.invalid(self.name, &errors)?;
-        if self.rules == Rules::Object {
+        if matches!(self.rules, Rules::Object) {
             for warning in ops.warnings(&*object, Some(old)) {
                 self.warnings.add(warning);
             }
@@ -324,8 +338,8 @@ impl WriteContext<'_> {
         if asked.is_empty() || asked == is {
             return Ok(());
         }
-        let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {is}");
-        Err(ApiError::conflict(self.resource.named(), self.name, why))
+        let key = self.resource.key(self.namespace, self.name);
+        Err(ApiError::conflict(self.resource.named(), self.name, precondition_failed(&key, "UID", asked, is)))
     }
 
     fn check_version(&self, new: &mut ObjectMeta, live: &Live) -> Result<(), ApiError> {
@@ -417,6 +431,14 @@ impl WriteContext<'_> {
     pub(super) fn named(&self) -> Named<'static> {
         self.resource.named()
     }
+}
+
+/// How Kubernetes' storage words a precondition that does not hold (`NewInvalidObjError`).
+pub(crate) fn precondition_failed(key: &str, what: &str, asked: &str, is: &str) -> String {
+    format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+         {what} in precondition: {asked}, {what} in object meta: {is}"
+    )
 }
 
 fn finish(reservations: impl IntoIterator<Item = Reservation>, done: bool) {

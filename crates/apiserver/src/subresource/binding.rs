@@ -3,20 +3,26 @@
 use super::Handler;
 use crate::body::{Body, RequestBody};
 use crate::handler::{Call, read_body};
-use crate::query::{FieldValidation, WriteOptions};
+use crate::query::WriteOptions;
 use crate::registry::decode::{self, Body as Sent};
-use crate::registry::{Live, Produced, Rules, WriteContext};
+use crate::registry::{Live, OwnRules, Produced, Rules, WriteContext, precondition_failed};
 use crate::respond;
 use async_trait::async_trait;
 use http::{Request, Response, StatusCode};
-use isopod_api::field::{self, Path};
-use isopod_api::k8s::api::core::v1::{Binding, Pod, PodCondition};
+use isopod_api::field;
+use isopod_api::k8s::api::core::v1::{Binding, Pod};
 use isopod_api::k8s::apimachinery::pkg::apis::meta::v1::Time;
+use isopod_api::kinds::pod;
 use isopod_api::status::{ApiError, Named};
 use serde_json::json;
 use std::sync::Arc;
 
 pub(super) struct Bindings;
+
+/// A binding is checked before it is carried out.
+struct BindingRules;
+
+impl OwnRules for BindingRules {}
 
 #[async_trait]
 impl Handler for Bindings {
@@ -29,8 +35,9 @@ impl Handler for Bindings {
         let body = read_body(request.into_body()).await?;
         let sent = Sent { bytes: &body, content_type: call.content_type(), validation: options.field_validation };
         let binding: Binding = decode::typed(&sent, "", "v1", "Binding", &call.warnings)?;
-        if let Some(error) = problem(&binding) {
-            return Err(ApiError::unclassified(error.to_string()));
+        let errors = pod::binding::validate(&binding);
+        if !errors.is_empty() {
+            return Err(ApiError::unclassified(field::aggregate(&errors)));
         }
         let Some(pods) = call.server.resources.get("", "v1", "pods") else { return Err(ApiError::generic(404)) };
         let name = match call.info.name.as_str() {
@@ -47,20 +54,8 @@ impl Handler for Bindings {
         }
         bind(call, pods, &name, &binding, options.dry_run).await?;
         let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-        let _ = FieldValidation::Warn;
         Ok(respond::value(StatusCode::CREATED, call.form.encoding, &status))
     }
-}
-
-/// `ValidatePodBinding`
-fn problem(binding: &Binding) -> Option<field::Error> {
-    let target = Path::new("target");
-    let kind = binding.target.kind.as_deref().unwrap_or_default();
-    if !kind.is_empty() && kind != "Node" {
-        return Some(field::Error::not_supported(&target.child("kind"), kind, &["<empty>", "Node"]));
-    }
-    let name = binding.target.name.as_deref().unwrap_or_default();
-    name.is_empty().then(|| field::Error::required(&target.child("name"), ""))
 }
 
 async fn bind(
@@ -70,7 +65,7 @@ async fn bind(
     binding: &Binding,
     dry_run: bool,
 ) -> Result<(), ApiError> {
-    let now = Time(call.server.now());
+    let now = Time(jiff::Timestamp::from_second(call.server.now().as_second()).unwrap_or_default());
     let produce = |live: Option<&Live>| {
         let live = live.ok_or_else(|| ApiError::not_found(pods.named(), name))?;
         let mut object = live.object.boxed_clone();
@@ -85,7 +80,7 @@ async fn bind(
         namespace: &call.info.namespace,
         name,
         subresource: "binding",
-        rules: Rules::Own,
+        rules: Rules::Own(&BindingRules),
         user: &call.user,
         manager: "",
         dry_run,
@@ -95,47 +90,19 @@ async fn bind(
     Box::pin(cx.update(&produce, false)).await.map(drop)
 }
 
-/// `setPodNodeAndMetadata`
+/// The binding's preconditions, then the pod's own.
 fn assign(pod: &mut Pod, name: &str, binding: &Binding, now: &Time) -> Result<(), ApiError> {
     let refuse = |why: String| ApiError::conflict(Named::new("", "pods/binding"), name, why);
-    if let (Some(asked), Some(is)) = (&binding.metadata.uid, &pod.metadata.uid)
-        && !asked.is_empty()
-        && asked != is
-    {
-        return Err(refuse(format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {is}")));
-    }
-    if pod.metadata.deletion_timestamp.is_some() {
-        return Err(refuse(format!("pod {name} is being deleted, cannot be assigned to a host")));
-    }
-    let spec = pod.spec.get_or_insert_default();
-    if let Some(node) = spec.node_name.as_deref().filter(|n| !n.is_empty()) {
-        return Err(refuse(format!("pod {name} is already assigned to node {}", crate::query::quote(node))));
-    }
-    if spec.scheduling_gates.as_ref().is_some_and(|g| !g.is_empty()) {
-        return Err(refuse(format!("pod {name} has non-empty .spec.schedulingGates")));
-    }
-    spec.node_name.clone_from(&binding.target.name);
-    if let Some(annotations) = &binding.metadata.annotations {
-        pod.metadata.annotations.get_or_insert_default().extend(annotations.clone());
-    }
-    let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
-    match conditions.iter_mut().find(|c| c.type_ == "PodScheduled") {
-        Some(c) if c.status == "True" => {}
-        Some(c) => {
-            *c = scheduled(pod.metadata.generation, now);
+    for (what, asked, is) in [
+        ("UID", &binding.metadata.uid, &pod.metadata.uid),
+        ("ResourceVersion", &binding.metadata.resource_version, &pod.metadata.resource_version),
+    ] {
+        let (asked, is) = (asked.as_deref().unwrap_or_default(), is.as_deref().unwrap_or_default());
+        if !asked.is_empty() && asked != is {
+            let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+            let key = format!("/registry/pods/{namespace}/{name}");
+            return Err(refuse(precondition_failed(&key, what, asked, is)));
         }
-        None => conditions.push(scheduled(pod.metadata.generation, now)),
     }
-    Ok(())
-}
-
-fn scheduled(generation: Option<i64>, now: &Time) -> PodCondition {
-    let second = jiff::Timestamp::from_second(now.0.as_second()).unwrap_or(now.0);
-    PodCondition {
-        type_: "PodScheduled".to_owned(),
-        status: "True".to_owned(),
-        last_transition_time: Some(Time(second)),
-        observed_generation: generation,
-        ..PodCondition::default()
-    }
+    pod::binding::assign(pod, binding, now).map_err(|e| refuse(e.to_string()))
 }

@@ -4,13 +4,18 @@ use crate::body::{Body, RequestBody};
 use crate::handler::{Call, read_body};
 use crate::query::{WriteOptions, manager_or_user_agent};
 use crate::registry::decode::{self, Body as Sent};
-use crate::registry::{Live, Produced, Rules, WriteContext};
+use crate::registry::{Live, OwnRules, Produced, Rules, WriteContext};
 use async_trait::async_trait;
 use http::{Request, Response, StatusCode};
 use isopod_api::k8s::api::core::v1::Namespace;
 use isopod_api::status::ApiError;
 
 pub(super) struct NamespaceFinalize;
+
+/// Only `spec.finalizers` is taken from the request, where the object is produced.
+struct FinalizeRules;
+
+impl OwnRules for FinalizeRules {}
 
 #[async_trait]
 impl Handler for NamespaceFinalize {
@@ -37,7 +42,7 @@ impl Handler for NamespaceFinalize {
             }
             Ok(Produced { object, applied: false })
         };
-        let cx = WriteContext { rules: Rules::Own, ..call.write_context(&manager, options.dry_run) };
+        let cx = WriteContext { rules: Rules::Own(&FinalizeRules), ..call.write_context(&manager, options.dry_run) };
         let written = Box::pin(cx.update(&produce, false)).await?;
         call.answer_written(StatusCode::OK, &written)
     }

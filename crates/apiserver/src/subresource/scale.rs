@@ -48,7 +48,7 @@ impl Handler for Scales {
                 let kind = PatchType::from_content_type(call.content_type())?;
                 let options = WriteOptions::from_query(&call.query, "PatchOptions", kind == PatchType::Apply)?;
                 let body = read_body(request.into_body()).await?;
-                let patch = decode::patch(kind, &call.resource, &body, &options, &call.warnings)?;
+                let patch = decode::patch(kind, &body, &options, &call.warnings)?;
                 let manager = manager_or_user_agent(&options.field_manager, call.user_agent());
                 let make = |scale: &Value| scale_patch(call, &patch, scale, &manager);
                 write(call, &options, &make).await

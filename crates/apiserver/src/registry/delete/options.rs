@@ -1,7 +1,9 @@
 //! `DeleteOptions`: from the body if there is one, else from the query.
 use crate::query::{self, Query};
+use isopod_api::decode::{self, Expected, Format};
 use isopod_api::field::{self, Path};
 use isopod_api::k8s::apimachinery::pkg::apis::meta::v1::DeleteOptions;
+use isopod_api::schema::builtin;
 use isopod_api::status::{ApiError, Named};
 use serde_json::Value;
 
@@ -20,23 +22,29 @@ pub(crate) fn dry_run(options: &DeleteOptions) -> bool {
 }
 
 fn from_body(body: &[u8]) -> Result<DeleteOptions, ApiError> {
-    let value: Value = match serde_json::from_slice(body) {
-        Ok(value) => value,
-        Err(error) => {
-            return Err(ApiError::bad_request(format!("couldn't get version/kind; json parse error: {error}")));
+    let ty = builtin()
+        .kind("", "v1", "DeleteOptions")
+        .or_else(|| builtin().named("io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"));
+    let Some(ty) = ty else { return Err(ApiError::internal("the shape of DeleteOptions is not known")) };
+    let (group, version, kind) = ("", "v1", "DeleteOptions");
+    // Every group has its own name for the same options.
+    let registered = |_: &str, _: &str, kind: &str| kind == "DeleteOptions";
+    let expected = Expected { group, version, kind, ty, custom: false, registered: &registered };
+    let format = if body.first() == Some(&b'{') { Format::Json } else { Format::Yaml };
+    let mut decoded = match decode::decode(body, format, expected) {
+        Err(error) if error.message.starts_with("the API version in the data") => {
+            let mut value: Value = serde_json::from_slice(body).map_err(|e| ApiError::bad_request(e.to_string()))?;
+            if let Some(map) = value.as_object_mut() {
+                map.remove("apiVersion");
+            }
+            decode::decode(value.to_string().as_bytes(), Format::Json, expected)?.value
         }
+        decoded => decoded?.value,
     };
-    let kind = value.get("kind").and_then(Value::as_str).unwrap_or("DeleteOptions");
-    if kind != "DeleteOptions" {
-        let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or("v1");
-        let message = format!(
-            "{kind} in version \"{version}\" cannot be handled as a DeleteOptions: converting ({kind}) to (v1.DeleteOptions): unknown conversion"
-        );
-        return Err(ApiError::bad_request(message));
+    if let Some(map) = decoded.as_object_mut() {
+        map.insert("apiVersion".to_owned(), "v1".into());
     }
-    serde_json::from_value(value).map_err(|e| {
-        ApiError::bad_request(format!("DeleteOptions in version \"v1\" cannot be handled as a DeleteOptions: {e}"))
-    })
+    serde_json::from_value(decoded).map_err(|e| decode::cannot_handle(kind, version, kind, e))
 }
 
 fn from_query(query: &Query) -> Result<DeleteOptions, ApiError> {
