@@ -139,6 +139,51 @@ fn defaults_are_kubernetes_own() {
     assert!(checked >= 20, "only {checked} lines were checked");
 }
 
+/// Replaces and patches whose outcome the kind's update rules decide, with the object as it was in the store.
+#[test]
+fn updates_are_kubernetes_own() {
+    let recorded = lines(include_str!("fixtures/errors.jsonl"));
+    let line = |number: usize| recorded[number - 1].clone();
+    let deployment = || (line(91)["body"].clone(), "/apis/apps/v1/namespaces/golden/deployments");
+    let changed = |(mut body, path): (Value, &'static str), pointer: &str, value: Value| {
+        *body.pointer_mut(pointer).expect("the pointer leads somewhere") = value;
+        (body, path)
+    };
+    let mut pod = lines(include_str!("fixtures/defaults.jsonl"))[6]["created"].clone();
+    pod["metadata"] = json!({"name": "ok", "resourceVersion": "1"});
+    pod["spec"].as_object_mut().expect("a spec").remove("nodeSelector");
+    let pod = || (pod.clone(), "/api/v1/namespaces/golden/pods");
+    let cases = [
+        (92, deployment(), (line(92)["body"].clone(), deployment().1)),
+        (97, deployment(), changed(deployment(), "/spec/replicas", json!(-3))),
+        (
+            112,
+            pod(),
+            changed(pod(), "/spec/containers/0", {
+                let mut container = pod().0["spec"]["containers"][0].clone();
+                container["command"] = json!(["a"]);
+                container
+            }),
+        ),
+    ];
+    for (number, (old, path), (new, _)) in cases {
+        let (kind, namespace) = resolve(path).expect("a kind of ours");
+        let stored = |body: Value| {
+            let mut object = kind.decode(body).expect("decodes");
+            kind.default(object.as_mut());
+            object.meta_mut().name = Some("ok".to_owned());
+            object.meta_mut().namespace = namespace.clone();
+            object.meta_mut().resource_version = Some("1".to_owned());
+            object
+        };
+        let (old, mut new) = (stored(old), stored(new));
+        kind.prepare_update(new.as_mut(), old.as_ref());
+        let faults = kind.validate_update(new.as_ref(), old.as_ref());
+        let said = format!("{} \"ok\" is invalid: {}", kind.descriptor().qualified_kind(), aggregate(&faults));
+        assert_eq!(said, line(number)["response"]["message"].as_str().unwrap_or_default(), "line {number}");
+    }
+}
+
 /// What differs from run to run, and what the API server adds itself.
 fn forget(object: &mut Value) {
     let Some(meta) = object["metadata"].as_object_mut() else { return };

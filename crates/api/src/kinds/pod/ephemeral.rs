@@ -1,5 +1,5 @@
 //! `pods/ephemeralcontainers`: containers added to a running pod to look into it (KEP-277).
-use super::{annotations, meta_path, spec_path, strategy, update};
+use super::{annotations, diff, internal, meta_path, spec_path, strategy, update};
 use crate::field::{Error, Errors, Path};
 use crate::k8s::api::core::v1::Pod;
 use crate::k8s::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -42,7 +42,11 @@ pub fn validate_update(new: &Pod, old: &Pod) -> Errors {
         let detail = match now.iter().rev().find(|c| c.name == before.name) {
             None => format!("existing ephemeral containers \"{}\" may not be removed\n", before.name),
             Some(same) if *same == before => continue,
-            Some(_) => format!("existing ephemeral containers \"{}\" may not be changed\n", before.name),
+            Some(other) => {
+                let node = internal::ephemeral_container;
+                let difference = diff::unified(&node(&before), &node(other));
+                format!("existing ephemeral containers \"{}\" may not be changed\n{difference}", before.name)
+            }
         };
         out.push(Error::forbidden(&path, detail));
     }

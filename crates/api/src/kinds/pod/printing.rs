@@ -195,7 +195,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn row(spec: Value, status: Value, deleted: bool) -> String {
+    fn row(spec: &Value, status: &Value, deleted: bool) -> String {
         let mut object = json!({
             "apiVersion": "v1", "kind": "Pod", "spec": spec, "status": status,
             "metadata": {"name": "p", "creationTimestamp": "2026-11-23T00:00:00Z"},
@@ -246,7 +246,7 @@ mod tests {
             (json!({"phase": "Succeeded"}), true, "p | 0/1 | Succeeded | 0 | 5m | <none> | n | <none> | <none>"),
         ];
         for (status, deleted, expected) in cases {
-            assert_eq!(row(one.clone(), status, deleted), expected);
+            assert_eq!(row(&one, &status, deleted), expected);
         }
     }
 
@@ -272,7 +272,7 @@ mod tests {
             (init(done(), running(), done()), "1/2 | Pending | 2 (3m ago)"),
         ];
         for (status, expected) in cases {
-            let row = row(spec.clone(), status, false);
+            let row = row(&spec, &status, false);
             assert!(row.contains(expected), "{row} has not {expected}");
         }
     }

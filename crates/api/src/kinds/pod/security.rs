@@ -1,6 +1,6 @@
 //! Security contexts of pods and containers.
 use super::containers::Surroundings;
-use super::{volumes, windows};
+use super::{internal, volumes, windows};
 use crate::field::{Error, Errors, Path, invalid_each};
 use crate::k8s::api::core::v1::{
     AppArmorProfile, PodSecurityContext, PodSpec, SeccompProfile, SecurityContext, Sysctl,
@@ -25,12 +25,12 @@ pub fn validate_container(s: &SecurityContext, host_users: bool, path: &Path, ou
     if s.allow_privilege_escalation == Some(false) {
         if s.privileged == Some(true) {
             let detail = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true";
-            out.push(Error::invalid(path, s, detail));
+            out.push(Error::invalid(path, internal::security_context(s), detail));
         }
         let added = s.capabilities.iter().flat_map(|c| c.add.iter().flatten());
         for _ in added.filter(|capability| *capability == "CAP_SYS_ADMIN") {
             let detail = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN";
-            out.push(Error::invalid(path, s, detail));
+            out.push(Error::invalid(path, internal::security_context(s), detail));
         }
     }
     windows::validate_options(s.windows_options.as_ref(), &path.child("windowsOptions"), out);
@@ -135,7 +135,7 @@ fn validate_seccomp(profile: Option<&SeccompProfile>, path: &Path, out: &mut Err
         ("Localhost", Some(file)) => volumes::validate_descending_path(file, &path, out),
         (_, Some(_)) => {
             let detail = "can only be set when seccomp type is Localhost";
-            out.push(Error::invalid(&path, profile, detail));
+            out.push(Error::invalid(&path, internal::seccomp_profile(profile), detail));
         }
         (_, None) => {}
     }

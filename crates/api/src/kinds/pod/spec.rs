@@ -1,7 +1,7 @@
 //! A pod spec as a whole (`ValidatePodSpec`): the same rules in pods and in templates, in upstream's order.
 use super::containers::{self, Surroundings, one_of};
 use super::volumes::{self, Subject};
-use super::{network, resources, scheduling, security, windows};
+use super::{internal, network, resources, scheduling, security, windows};
 use crate::field::{Error, Errors, Path, invalid_each};
 use crate::k8s::api::core::v1::{PodReadinessGate, PodResourceClaim, PodSchedulingGate, PodSpec};
 use crate::names;
@@ -93,7 +93,7 @@ fn validate_claims(claims: &[PodResourceClaim], path: &Path, out: &mut Errors) {
             _ => "",
         };
         if !wrong.is_empty() {
-            out.push(Error::invalid(&path, claim, wrong));
+            out.push(Error::invalid(&path, internal::resource_claim(claim), wrong));
         }
         for (name, field) in [(direct, "resourceClaimName"), (template, "resourceClaimTemplateName")] {
             if let Some(name) = name {

@@ -1,6 +1,6 @@
 //! Creating a pod, and the little that may change in it afterwards (`ValidatePodCreate`, `ValidatePodUpdate`).
 use super::volumes::Subject;
-use super::{Pods, annotations, containers, meta_path, scheduling, spec, spec_path};
+use super::{Pods, annotations, containers, diff, internal, meta_path, scheduling, spec, spec_path};
 use crate::catalogue::Kind;
 use crate::field::{Error, Errors, Path, invalid_each};
 use crate::k8s::api::core::v1::{
@@ -92,7 +92,9 @@ pub fn validate_update(new: &Pod, old: &Pod) -> Errors {
         validate_gated(&mut munged, old_spec, &path, &mut out);
     }
     if munged != *old_spec {
-        let detail = format!("pod updates may not change fields other than {}\n", UPDATABLE.join(","));
+        let difference = diff::unified(&internal::pod_spec(old_spec), &internal::pod_spec(&munged));
+        let list = UPDATABLE.join(",");
+        let detail = format!("pod updates may not change fields other than {list}\n{difference}");
         out.push(Error::forbidden(&path, detail));
     }
     out
