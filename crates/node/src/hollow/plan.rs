@@ -31,8 +31,8 @@ pub enum State {
     CrashBackoff { since: Timestamp, ended: Timestamp, until: Timestamp, restarts: u32 },
     /// All containers ended for good.
     Ended { since: Timestamp, ended: Timestamp, restarts: u32 },
-    /// Longer on the node than `activeDeadlineSeconds`.
-    DeadlineExceeded,
+    /// Longer on the node than `activeDeadlineSeconds`. `since`: when its containers were started, if they were.
+    DeadlineExceeded { since: Option<Timestamp>, ended: Timestamp },
     /// Succeeded or Failed before this node agent looked; left as it is.
     Past,
     /// Deleted; its containers are stopping.
@@ -123,8 +123,9 @@ impl State {
         if let Some(stopped) = self.deletion(pod, orders, now) {
             return stopped;
         }
-        if self.is_active() && deadline(pod).is_some_and(|at| at <= now) {
-            return Self::DeadlineExceeded;
+        if let Some(ended) = deadline(pod).filter(|at| self.is_active() && *at <= now) {
+            let since = if let Self::Running { since, .. } = self { Some(since) } else { None };
+            return Self::DeadlineExceeded { since, ended };
         }
         match self {
             Self::Creating { until } if until <= now => start(pod, orders, until),
@@ -154,6 +155,8 @@ impl State {
                 // The timestamp is the moment at which the grace period ends.
                 let grace = SignedDuration::from_secs(pod.metadata.deletion_grace_period_seconds.unwrap_or(0).max(0));
                 let asked = at.checked_sub(grace).unwrap_or(now).min(now);
+                // The API counts whole seconds: what was asked this second was asked now.
+                let asked = if now.duration_since(asked) < SignedDuration::from_secs(1) { now } else { asked };
                 let delay = orders.stop_delay.min(grace);
                 Some(Self::Stopping { until: after(asked, delay) })
             }
@@ -185,7 +188,11 @@ impl State {
             | Self::CrashBackoff { until, .. }
             | Self::Stopping { until } => Some(until),
             Self::Running { ready, end, .. } => ready.filter(|at| *at > now).into_iter().chain(end).min(),
-            Self::ConfigError | Self::InvalidImage | Self::Ended { .. } | Self::DeadlineExceeded | Self::Past => None,
+            Self::ConfigError
+            | Self::InvalidImage
+            | Self::Ended { .. }
+            | Self::DeadlineExceeded { .. }
+            | Self::Past => None,
         };
         let deadline = deadline(pod).filter(|_| self.is_active());
         own.into_iter().chain(deadline).min().map_or(Next::Nothing, Next::At)

@@ -53,6 +53,9 @@ fn terminated(code: i32, since: Timestamp, ended: Timestamp, id: &str) -> Contai
     ContainerState { terminated: Some(terminated), ..ContainerState::default() }
 }
 
+/// The exit code of a container that was killed: 128 and the number of SIGKILL.
+const KILLED: i32 = 137;
+
 fn is_sidecar(container: &Container) -> bool {
     container.restart_policy.as_deref() == Some("Always")
 }
@@ -124,6 +127,9 @@ impl View<'_> {
             State::Ended { since, ended, restarts } => {
                 (terminated(self.exit, since, ended, &self.id(c, restarts)), None, restarts)
             }
+            State::DeadlineExceeded { since: Some(since), ended } => {
+                (terminated(KILLED, since, ended, &self.id(c, 0)), None, 0)
+            }
             _ => (waiting("ContainerCreating", None), None, 0),
         }
     }
@@ -132,6 +138,15 @@ impl View<'_> {
         let all = self.pod.status.as_ref()?.container_statuses.as_ref()?;
         let known = all.iter().find(|s| s.name == c.name)?.last_state.clone()?;
         known.terminated.is_some().then_some(known)
+    }
+
+    /// Before the init containers are through, the others only wait.
+    fn main_container(&self, c: &Container) -> ContainerStatus {
+        let has_init = self.pod.spec.as_ref().and_then(|s| s.init_containers.as_ref()).is_some_and(|i| !i.is_empty());
+        if has_init && self.phase() == "Pending" {
+            return self.status(c, waiting("PodInitializing", None), None, 0, false, false);
+        }
+        self.container(c)
     }
 
     fn container(&self, c: &Container) -> ContainerStatus {
@@ -196,7 +211,7 @@ impl View<'_> {
         match self.state {
             State::Running { .. } | State::CrashBackoff { .. } => "Running",
             State::Ended { .. } if self.exit == 0 => "Succeeded",
-            State::Ended { .. } | State::DeadlineExceeded => "Failed",
+            State::Ended { .. } | State::DeadlineExceeded { .. } => "Failed",
             _ => "Pending",
         }
     }
@@ -224,7 +239,8 @@ impl View<'_> {
         } else {
             (true, None, None)
         };
-        let sandbox = !matches!(self.state, State::Creating { .. } | State::Ended { .. } | State::DeadlineExceeded);
+        let sandbox =
+            !matches!(self.state, State::Creating { .. } | State::Ended { .. } | State::DeadlineExceeded { .. });
         vec![
             self.condition("PodReadyToStartContainers", (sandbox, None, None)),
             self.condition("Initialized", initialized),
@@ -296,16 +312,18 @@ pub fn render(pod: &Pod, state: State, orders: &Orders, addresses: &Addresses, n
         conditions: Some(view.conditions(spec)),
         ..PodStatus::default()
     };
-    if state == State::DeadlineExceeded {
+    if let State::DeadlineExceeded { since, .. } = state {
         status.reason = Some("DeadlineExceeded".to_owned());
         status.message = Some("Pod was active on the node longer than the specified deadline".to_owned());
-        return Some(status);
+        if since.is_none() {
+            return Some(status);
+        }
     }
     if !matches!(state, State::Creating { .. }) {
         status.pod_ip = Some(addresses.pod.clone());
         status.pod_ips = Some(vec![PodIP { ip: addresses.pod.clone() }]);
     }
-    status.container_statuses = Some(spec.containers.iter().map(|c| view.container(c)).collect());
+    status.container_statuses = Some(spec.containers.iter().map(|c| view.main_container(c)).collect());
     status.init_container_statuses = spec
         .init_containers
         .as_ref()
