@@ -363,7 +363,7 @@ fn scores_of_the_default_profile() {
         json!({"spec": {"affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [
         {"weight": 5, "podAffinityTerm": {"labelSelector": {"matchLabels": {"app": "a"}}, "topologyKey": "kubernetes.io/hostname"}}]}}}}),
     );
-    let beside = |p| scores(&two(), vec![on("n1", "a", json!({}))], p, None);
+    let beside = |p: &PodInfo| scores(&two(), vec![on("n1", "a", json!({}))], p, None);
     assert_eq!(beside(&shy)[1] - beside(&pod("p", json!({})))[1], 200);
     // Required affinity of a pod there draws with weight 1: 2 * 100.
     let wants = on(
