@@ -89,7 +89,11 @@ pub fn v2(kinds: &[Documented<'_>], server_version: &str) -> Value {
     })
 }
 
-/// The same as `application/com.github.proto-openapi.spec.v2@v1.0+protobuf` (gnostic's `OpenAPIv2.proto`), which older kubectl asks for.
+/// What clients ask for (in `Accept`) and what the answer is called: `@` may not stand in a Content-Type.
+pub const V2_PROTOBUF_ACCEPT: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+pub const V2_PROTOBUF_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+/// The same in gnostic's protobuf (`OpenAPIv2.proto`), which older kubectl asks for.
 pub fn v2_protobuf(document: &Value) -> Vec<u8> {
     proto::document(document)
 }

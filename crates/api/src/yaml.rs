@@ -11,7 +11,6 @@ pub use error::YamlError;
 
 use granit_parser::{BorrowedInput, Event, Parser, ScalarStyle, Span, Tag};
 use serde_json::{Map, Value};
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Documents are at most this deep, as in JSON.
@@ -118,7 +117,7 @@ impl<'a, T: BorrowedInput<'a>> Reader<'a, T> {
             return Err(YamlError::new("exceeded max depth"));
         }
         let (value, anchor) = match event {
-            Event::Scalar(text, style, anchor, tag) => (scalar(&text, style, tag)?, anchor),
+            Event::Scalar(text, style, anchor, tag) => (scalar(&text, style, tag.as_deref())?, anchor),
             Event::SequenceStart(_, anchor, _) => (self.sequence(depth)?, anchor),
             Event::MappingStart(_, anchor, _) => (self.mapping(depth)?, anchor),
             Event::Alias(id) => return self.alias(id),
@@ -208,8 +207,8 @@ fn size(value: &Value) -> usize {
     }
 }
 
-fn scalar(text: &str, style: ScalarStyle, tag: Option<Cow<'_, Tag>>) -> Result<Value, YamlError> {
-    let known = tag.as_ref().and_then(|t| t.core_suffix());
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, YamlError> {
+    let known = tag.and_then(Tag::core_suffix);
     match known {
         None if tag.is_some() || style != ScalarStyle::Plain => Ok(Value::from(text)),
         Some("str" | "binary") => Ok(Value::from(text)),
