@@ -73,6 +73,60 @@ ScaleIOPersistentVolumeSource.fsType=\"xfs\" | ScaleIOPersistentVolumeSource.sto
 AzureDiskVolumeSource.readOnly=false | AzureDiskVolumeSource.kind=\"Shared\"
 ";
 
+/// Groups whose optional scalars we know: Go leaves out their zeros (`omitempty`), except those in [`KEPT`].
+const OMITTING: [&str; 12] = [
+    "core.v1",
+    "apps.v1",
+    "batch.v1",
+    "policy.v1",
+    "networking.v1",
+    "autoscaling.v1",
+    "autoscaling.v2",
+    "discovery.v1",
+    "storage.v1",
+    "events.v1",
+    "rbac.v1",
+    "scheduling.v1",
+];
+
+/// Optional scalars that are pointers in Go (a zero is a value of its own), or are written without `omitempty`. `*`: all of a struct.
+const KEPT: &str = "
+ListMeta.remainingItemCount ObjectMeta.deletionGracePeriodSeconds OwnerReference.*
+DaemonSetSpec.revisionHistoryLimit DaemonSetStatus.collisionCount DeploymentSpec.progressDeadlineSeconds DeploymentSpec.replicas DeploymentSpec.revisionHistoryLimit
+DeploymentStatus.collisionCount DeploymentStatus.terminatingReplicas ReplicaSetSpec.replicas ReplicaSetStatus.terminatingReplicas RollingUpdateStatefulSetStrategy.*
+StatefulSetSpec.replicas StatefulSetSpec.revisionHistoryLimit StatefulSetStatus.collisionCount StatefulSetStatus.availableReplicas StatefulSetOrdinals.*
+HorizontalPodAutoscalerSpec.* HorizontalPodAutoscalerStatus.* HPAScalingRules.* MetricTarget.* MetricValueStatus.*
+CronJobSpec.failedJobsHistoryLimit CronJobSpec.startingDeadlineSeconds CronJobSpec.successfulJobsHistoryLimit CronJobSpec.suspend CronJobSpec.timeZone JobSpec.*
+JobStatus.ready JobStatus.terminating JobStatus.failedIndexes PodFailurePolicyOnExitCodesRequirement.* PodFailurePolicyOnPodConditionsPattern.* SuccessPolicyRule.*
+AppArmorProfile.* AzureDiskVolumeSource.* AzureFilePersistentVolumeSource.secretNamespace CSIVolumeSource.* ClientIPConfig.* ClusterTrustBundleProjection.* ConfigMap.immutable
+ConfigMapEnvSource.optional ConfigMapKeySelector.optional ConfigMapProjection.optional ConfigMapVolumeSource.optional ConfigMapVolumeSource.defaultMode ConfigMapVolumeSource.defaultUser
+SecretEnvSource.optional SecretKeySelector.optional SecretProjection.optional SecretVolumeSource.optional SecretVolumeSource.defaultMode SecretVolumeSource.defaultUser FileKeySelector.optional
+DownwardAPIVolumeFile.* DownwardAPIVolumeSource.* ProjectedVolumeSource.* KeyToPath.* EmptyDirVolumeSource.mode Container.restartPolicy EphemeralContainer.restartPolicy ContainerStatus.started ContainerStatus.stopSignal
+EndpointAddress.nodeName EndpointPort.appProtocol core.v1.Event.reportingComponent core.v1.Event.reportingInstance FCVolumeSource.lun GRPCAction.* HTTPGetAction.protocol HostPathVolumeSource.type
+ISCSIVolumeSource.initiatorName ISCSIPersistentVolumeSource.initiatorName Lifecycle.* LoadBalancerIngress.ipMode LocalVolumeSource.* ModifyVolumeStatus.* NodeFeatures.* NodeRuntimeHandlerFeatures.* NodeSwapStatus.* NodeSystemInfo.*
+PersistentVolumeClaimSpec.storageClassName PersistentVolumeClaimSpec.volumeAttributesClassName PersistentVolumeClaimSpec.volumeMode PersistentVolumeClaimStatus.currentVolumeAttributesClassName
+PersistentVolumeSpec.volumeAttributesClassName PersistentVolumeSpec.volumeMode PodCertificateProjection.* PodDNSConfigOption.value PodResourceClaim.* PodResourceClaimStatus.* PodSchedulingGroup.* PodSecurityContext.*
+PodSpec.activeDeadlineSeconds PodSpec.automountServiceAccountToken PodSpec.enableServiceLinks PodSpec.hostUsers PodSpec.hostnameOverride PodSpec.preemptionPolicy PodSpec.priority PodSpec.runtimeClassName
+PodSpec.setHostnameAsFQDN PodSpec.shareProcessNamespace PodSpec.terminationGracePeriodSeconds PortStatus.* Probe.terminationGracePeriodSeconds ReplicationControllerSpec.replicas ResourceHealth.* SeccompProfile.*
+Secret.immutable SecurityContext.* ServiceAccount.* ServiceAccountTokenProjection.expirationSeconds ServiceAccountTokenProjection.user ServicePort.appProtocol
+ServiceSpec.allocateLoadBalancerNodePorts ServiceSpec.internalTrafficPolicy ServiceSpec.ipFamilyPolicy ServiceSpec.loadBalancerClass ServiceSpec.trafficDistribution
+Toleration.tolerationSeconds TopologySpreadConstraint.* TypedLocalObjectReference.* TypedObjectReference.* VolumeHealthCondition.* VolumeMount.mountPropagation VolumeMount.recursiveReadOnly VolumeMountStatus.recursiveReadOnly WindowsSecurityContextOptions.*
+Endpoint.* EndpointConditions.* discovery.v1.EndpointPort.* IngressClassParametersReference.* IngressPortStatus.* IngressSpec.ingressClassName NetworkPolicyPort.*
+PodDisruptionBudgetSpec.* PodDisruptionBudgetStatus.currentHealthy PodDisruptionBudgetStatus.desiredHealthy PodDisruptionBudgetStatus.disruptionsAllowed PodDisruptionBudgetStatus.expectedPods
+RoleRef.* PriorityClass.preemptionPolicy PriorityClass.value CSIDriverSpec.* StorageClass.* StorageHealthCondition.* storage.v1.TokenRequest.* VolumeAttachmentSource.* VolumeError.errorCode VolumeNodeResources.*
+";
+
+/// Whether Go leaves the field out when it is zero: only said of optional scalars.
+fn omits_zero(kept: &BTreeMap<&str, &str>, type_name: &str, field: &str, kind: &str) -> bool {
+    let qualified = type_name.trim_start_matches("io.k8s.api.");
+    let known = OMITTING.iter().any(|g| qualified.strip_prefix(g).is_some_and(|rest| rest.starts_with('.')));
+    let meta = ["ObjectMeta", "ListMeta", "OwnerReference", "Condition"]
+        .iter()
+        .any(|n| type_name.ends_with(&format!("meta.v1.{n}")));
+    let scalar = ["s", "b", "i", "l", "f"].contains(&kind) && !["apiVersion", "kind"].contains(&field);
+    scalar && (known || meta) && lookup(kept, type_name, field).is_none() && lookup(kept, type_name, "*").is_none()
+}
+
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(&args.definitions)
         .with_context(|| format!("cannot read {}", args.definitions.display()))?;
@@ -80,9 +134,10 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let definitions = root.get("$defs").and_then(Value::as_object).context("no $defs")?;
     let named = pairs(NAMED, ' ');
     let defaults = pairs(DEFAULTS, '=');
+    let kept: BTreeMap<&str, &str> = KEPT.split_whitespace().map(|name| (name, "")).collect();
     let mut out = String::new();
     for (name, definition) in definitions {
-        write_type(&mut out, name, definition, &named, &defaults).with_context(|| name.clone())?;
+        write_type(&mut out, name, definition, &named, &defaults, &kept).with_context(|| name.clone())?;
     }
     std::fs::create_dir_all(args.output.parent().context("no parent folder")?)?;
     std::fs::write(&args.output, &out)?;
@@ -108,6 +163,7 @@ fn write_type(
     definition: &Value,
     named: &BTreeMap<&str, &str>,
     defaults: &BTreeMap<&str, &str>,
+    kept: &BTreeMap<&str, &str>,
 ) -> anyhow::Result<()> {
     let atomic = definition["x-kubernetes-map-type"] == "atomic";
     let special = match name.trim_start_matches("io.k8s.") {
@@ -132,8 +188,12 @@ fn write_type(
     let required: Vec<&str> =
         definition["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for (field, schema) in definition["properties"].as_object().into_iter().flatten() {
-        let mut line =
-            format!("{field}{} {}", if required.contains(&field.as_str()) { "!" } else { "" }, type_text(schema)?);
+        let is_required = required.contains(&field.as_str());
+        let kind = type_text(schema)?;
+        let mut line = format!("{field}{} {kind}", if is_required { "!" } else { "" });
+        if !is_required && omits_zero(kept, name, field, &kind) {
+            line.push_str(" o:");
+        }
         if let Some(strategy) = schema["x-kubernetes-patch-strategy"].as_str() {
             write!(line, " p:{strategy}")?;
         }
