@@ -10,10 +10,9 @@ use crate::kinds::pod::canonical::{self, prune};
 use crate::kinds::pod::probes::nonnegative;
 use crate::kinds::pod::{defaults, warnings};
 use crate::kinds::rules::{self, text};
-use crate::kinds::workload::{self, SelectorWords, WIDE};
+use crate::kinds::workload::{self, GoStrategy, SelectorWords, WIDE};
 use crate::names;
 use crate::print::{AGE, NAME, age_cell, column};
-use serde::Serialize;
 use serde_json::Value;
 
 pub struct Deployments;
@@ -174,34 +173,9 @@ fn validate_strategy(strategy: &DeploymentStrategy, path: &Path, out: &mut Error
             out.push(Error::required(&rolling_path, "this should be defaulted and never be nil"));
         }
         ("RollingUpdate", Some(rolling)) => validate_rolling(rolling, &rolling_path, out),
-        _ => out.push(Error::not_supported(path, GoStrategy::of(strategy), &["Recreate", "RollingUpdate"])),
-    }
-}
-
-/// Upstream shows its internal struct.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct GoStrategy<'a> {
-    r#type: &'a str,
-    rolling_update: Option<GoRolling>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct GoRolling {
-    max_unavailable: IntOrString,
-    max_surge: IntOrString,
-}
-
-impl<'a> GoStrategy<'a> {
-    fn of(strategy: &'a DeploymentStrategy) -> Self {
-        let value = |v: &Option<IntOrString>| v.clone().unwrap_or_default();
-        Self {
-            r#type: text(&strategy.type_),
-            rolling_update: strategy
-                .rolling_update
-                .as_ref()
-                .map(|r| GoRolling { max_unavailable: value(&r.max_unavailable), max_surge: value(&r.max_surge) }),
+        (other, rolling) => {
+            let rolling = rolling.as_ref().map(|r| (r.max_unavailable.as_ref(), r.max_surge.as_ref()));
+            out.push(Error::not_supported(path, GoStrategy::new(other, rolling), &["Recreate", "RollingUpdate"]));
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::catalogue::{KindOps, Typed};
 pub mod addresses;
 pub mod config_map;
 pub mod controller_revision;
+pub mod daemon_set;
 pub mod deployment;
 pub mod endpoint_slice;
 pub mod endpoints;
@@ -25,6 +26,7 @@ pub mod rules;
 pub mod secret;
 pub mod service;
 pub mod service_account;
+pub mod stateful_set;
 pub mod storage_class;
 pub mod storage_words;
 pub mod workload;
@@ -48,8 +50,10 @@ pub fn all() -> Vec<&'static dyn KindOps> {
         &Typed::<service::Services>::NEW,
         // apps/v1
         &Typed::<controller_revision::ControllerRevisions>::NEW,
+        &Typed::<daemon_set::DaemonSets>::NEW,
         &Typed::<deployment::Deployments>::NEW,
         &Typed::<replica_set::ReplicaSets>::NEW,
+        &Typed::<stateful_set::StatefulSets>::NEW,
         // policy/v1
         &Typed::<pod_disruption_budget::PodDisruptionBudgets>::NEW,
         // scheduling.k8s.io/v1

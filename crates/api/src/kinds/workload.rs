@@ -3,6 +3,7 @@ use crate::catalogue::Column;
 use crate::field::{Error, Errors, Path};
 use crate::k8s::api::core::v1::PodTemplateSpec;
 use crate::k8s::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use crate::k8s::apimachinery::pkg::util::intstr::IntOrString;
 use crate::kinds::pod::probes::nonnegative;
 use crate::kinds::pod::template;
 use crate::names;
@@ -65,6 +66,37 @@ impl Serialize for GoSelector<'_> {
             map.serialize_entry("matchExpressions", expressions)?;
         }
         map.end()
+    }
+}
+
+/// An update strategy as upstream shows it in errors: its internal struct.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GoStrategy<'a, R> {
+    r#type: &'a str,
+    rolling_update: Option<R>,
+}
+
+/// `maxUnavailable` and `maxSurge`
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GoRolling {
+    max_unavailable: IntOrString,
+    max_surge: IntOrString,
+}
+
+impl<'a> GoStrategy<'a, GoRolling> {
+    pub fn new(kind: &'a str, rolling: Option<(Option<&IntOrString>, Option<&IntOrString>)>) -> Self {
+        let value = |v: Option<&IntOrString>| v.cloned().unwrap_or_default();
+        let rolling = rolling
+            .map(|(unavailable, surge)| GoRolling { max_unavailable: value(unavailable), max_surge: value(surge) });
+        Self::with(kind, rolling)
+    }
+}
+
+impl<'a, R> GoStrategy<'a, R> {
+    pub fn with(r#type: &'a str, rolling_update: Option<R>) -> Self {
+        Self { r#type, rolling_update }
     }
 }
 

@@ -6,7 +6,6 @@
 pub mod annotations;
 pub mod binding;
 pub mod canonical;
-pub mod claim;
 pub mod containers;
 pub mod defaults;
 pub mod diff;

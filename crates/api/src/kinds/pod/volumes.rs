@@ -7,6 +7,7 @@ use crate::k8s::api::core::v1::{
     NFSVolumeSource, SecretVolumeSource, Volume,
 };
 use crate::k8s::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use crate::kinds::persistent_volume_claim;
 use crate::names;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -243,7 +244,7 @@ fn ephemeral(s: &EphemeralVolumeSource, path: &Path, out: &mut Errors) {
     if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(&bare) {
         out.extend(fields.keys().map(|field| Error::forbidden(&meta_path.child(field), "cannot be set")));
     }
-    out.extend(super::claim::validate_spec(&claim.spec, &path.child("spec")));
+    out.extend(persistent_volume_claim::spec::validate(&claim.spec, None, &path.child("spec")));
 }
 
 fn image(s: &ImageVolumeSource, subject: Subject<'_>, path: &Path, out: &mut Errors) {
