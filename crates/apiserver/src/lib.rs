@@ -40,7 +40,7 @@ use resources::Resources;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use watch_cache::Caches;
+use watch_cache::{Caches, Limits};
 
 /// The largest body of a request (`MaxRequestBodyBytes`).
 pub const MAX_BODY: usize = 3 * 1024 * 1024;
@@ -64,6 +64,8 @@ pub struct Config {
     /// Watches end by themselves after this long or up to twice as long (`--min-request-timeout`).
     pub watch_timeout: Duration,
     pub bookmark_every: Duration,
+    /// How far watchers may lie behind.
+    pub watch_limits: Limits,
     pub clock: Arc<dyn Fn() -> jiff::Timestamp + Send + Sync>,
 }
 
@@ -81,6 +83,7 @@ impl Default for Config {
             request_timeout: Duration::from_secs(60),
             watch_timeout: Duration::from_secs(1800),
             bookmark_every: Duration::from_secs(60),
+            watch_limits: Limits::default(),
             clock: Arc::new(jiff::Timestamp::now),
         }
     }
@@ -100,7 +103,7 @@ impl ApiServer {
     /// Starts the watch cache; call it inside a tokio runtime. Requests are answered from the start: those that need the cache
     /// wait until it is filled.
     pub fn new(config: Config, store: Arc<dyn Store>) -> Arc<Self> {
-        let caches = Caches::new(Arc::clone(&store));
+        let caches = Caches::new(Arc::clone(&store), config.watch_limits);
         let resources = Resources::new(&config.kinds, &caches);
         caches.start();
         let handlers = subresource::Handlers::new(&config.subresources);

@@ -8,10 +8,21 @@ use std::ops::Bound;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// Changes kept for watchers that come back: at 3 KB an object some 25 MB, most of it shared with the store's own history.
-const RING: usize = 8192;
-/// Changes a watcher may be behind before it is dropped. They are shared: a slow watcher holds back at most these.
-const WATCHER_QUEUE: usize = 1024;
+/// How much is kept for watchers of one kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Changes for watchers that come back: 8192 at 3 KB an object are some 25 MB, most of it shared with the store's own
+    /// history.
+    pub history: usize,
+    /// Changes a watcher may be behind before it is dropped. They are shared: a slow watcher holds back at most these.
+    pub queue: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { history: 8192, queue: 1024 }
+    }
+}
 
 /// What a watcher receives.
 pub(crate) type Delivery = (EventKind, Arc<CacheEvent>);
@@ -19,6 +30,7 @@ pub(crate) type Delivery = (EventKind, Arc<CacheEvent>);
 pub struct Cache {
     storage: &'static str,
     ops: &'static dyn KindOps,
+    limits: Limits,
     state: RwLock<State>,
 }
 
@@ -63,8 +75,8 @@ pub enum WatchError {
 }
 
 impl Cache {
-    pub(super) fn new(storage: &'static str, ops: &'static dyn KindOps) -> Self {
-        Self { storage, ops, state: RwLock::default() }
+    pub(super) fn new(storage: &'static str, ops: &'static dyn KindOps, limits: Limits) -> Self {
+        Self { storage, ops, limits, state: RwLock::default() }
     }
 
     pub fn storage(&self) -> &'static str {
@@ -100,7 +112,7 @@ impl Cache {
 
     /// Begins to watch: a picture to start with, the changes to replay, and then the queue; nothing is missed between.
     pub(crate) fn watch(&self, filter: &Arc<Filter>, start: Start, at_least: Revision) -> Result<Watch, WatchError> {
-        let (queue, receiver) = mpsc::channel(WATCHER_QUEUE);
+        let (queue, receiver) = mpsc::channel(self.limits.queue.max(1));
         let mut state = self.state.write();
         let revision = state.revision.max(at_least);
         let (initial, replay) = match start {
@@ -152,7 +164,7 @@ impl Cache {
         };
         let event = Arc::new(event);
         state.revision = event.revision;
-        if state.ring.len() >= RING
+        if state.ring.len() >= self.limits.history.max(1)
             && let Some(oldest) = state.ring.pop_front()
         {
             state.floor = oldest.revision;

@@ -8,7 +8,7 @@ mod event;
 mod hints;
 mod object;
 
-pub use cache::{Cache, Snapshot, Start, WatchError};
+pub use cache::{Cache, Limits, Snapshot, Start, WatchError};
 pub(crate) use cache::{Delivery, Watch};
 pub use event::{CacheEvent, EventKind, FrameKey};
 pub use object::{Cached, Filter, Info, Ops};
@@ -32,6 +32,7 @@ const FRESH_TIMEOUT: Duration = Duration::from_secs(3);
 /// The caches of all kinds.
 pub struct Caches {
     store: Arc<dyn Store>,
+    limits: Limits,
     by_storage: RwLock<HashMap<&'static str, Arc<Cache>>>,
     /// Every change up to this revision is in its cache and on its way to its watchers.
     applied: watch::Sender<Revision>,
@@ -39,14 +40,20 @@ pub struct Caches {
 }
 
 impl Caches {
-    pub(crate) fn new(store: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { store, by_storage: RwLock::default(), applied: watch::Sender::new(0), hints: Hints::default() })
+    pub(crate) fn new(store: Arc<dyn Store>, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            limits,
+            by_storage: RwLock::default(),
+            applied: watch::Sender::new(0),
+            hints: Hints::default(),
+        })
     }
 
     /// The cache of a storage folder, made if it is new. The first kind registered reads the stored form.
     pub(crate) fn register(&self, storage: &'static str, ops: &'static dyn KindOps) -> Arc<Cache> {
         let mut caches = self.by_storage.write();
-        Arc::clone(caches.entry(storage).or_insert_with(|| Arc::new(Cache::new(storage, ops))))
+        Arc::clone(caches.entry(storage).or_insert_with(|| Arc::new(Cache::new(storage, ops, self.limits))))
     }
 
     pub fn get(&self, storage: &str) -> Option<Arc<Cache>> {

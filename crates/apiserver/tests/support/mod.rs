@@ -113,4 +113,10 @@ impl Api {
         let answer = self.post(path, body).await;
         assert!(matches!(answer.code, 201 | 404), "{path}: {} {}", answer.code, answer.json());
     }
+
+    /// Creates something; its version.
+    pub async fn made_version(&self, path: &str, body: &Value) -> u64 {
+        let answer = self.post(path, body).await;
+        answer.json()["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap()
+    }
 }

@@ -1,0 +1,161 @@
+//! Creates, updates and patches: versions, generation, status, dry run, names, ownership.
+use super::*;
+
+#[tokio::test]
+async fn unchanged_is_not_written() {
+    let api = api().await;
+    let made = api.post(CMS, &cm("one", "a")).await.json();
+    let path = format!("{CMS}/one");
+    assert_eq!(api.put(&path, &made).await.json(), made);
+    assert_eq!(api.merge(&path, &json!({"data": {"k": "v"}})).await.json(), made);
+    assert_eq!(api.merge(&path, &json!({})).await.json(), made);
+    let changed = api.merge(&path, &json!({"data": {"k": "w"}})).await.json();
+    assert!(version(&changed) > version(&made));
+    let stale = api.put(&path, &made).await;
+    assert_eq!((stale.code, stale.json()["reason"].clone()), (409, json!("Conflict")));
+    let mut free = made.clone();
+    free["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+    assert_eq!(api.put(&path, &free).await.code, 200, "without a version it overwrites");
+}
+
+#[tokio::test]
+async fn generation_follows_the_spec() {
+    let api = api().await;
+    let path = format!("{DEPLOYMENTS}/d");
+    let made = api.post(DEPLOYMENTS, &deployment("d")).await.json();
+    assert_eq!(made["metadata"]["generation"], 1);
+    let labelled = api.merge(&path, &json!({"metadata": {"labels": {"x": "y"}}})).await.json();
+    assert_eq!(labelled["metadata"]["generation"], 1);
+    let scaled = api.merge(&path, &json!({"spec": {"replicas": 3}})).await.json();
+    assert_eq!(scaled["metadata"]["generation"], 2);
+    // The object does not take a status, the status takes nothing else.
+    let ignored = api.merge(&path, &json!({"status": {"replicas": 9}})).await.json();
+    assert_eq!(ignored["status"], scaled["status"]);
+    assert_eq!(version(&ignored), version(&scaled));
+    let status = json!({"spec": {"replicas": 7}, "status": {"replicas": 2, "observedGeneration": 2}});
+    let reported = api.merge(&format!("{path}/status"), &status).await.json();
+    assert_eq!((&reported["spec"]["replicas"], &reported["status"]["replicas"]), (&json!(3), &json!(2)));
+    assert_eq!(reported["metadata"]["generation"], 2);
+}
+
+#[tokio::test]
+async fn generates_names() {
+    let api = api().await;
+    let body = json!({"metadata": {"generateName": "job-"}});
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..50 {
+        let made = api.post(CMS, &body).await;
+        assert_eq!(made.code, 201);
+        let name = made.json()["metadata"]["name"].as_str().unwrap().to_owned();
+        let random = name.strip_prefix("job-").unwrap();
+        assert!(random.len() == 5 && random.bytes().all(|b| b"bcdfghjklmnpqrstvwxz2456789".contains(&b)), "{name}");
+        seen.insert(name);
+    }
+    assert_eq!(seen.len(), 50);
+}
+
+#[tokio::test]
+async fn dry_runs_leave_nothing() {
+    let api = api().await;
+    let dry = api.post(&format!("{CMS}?dryRun=All"), &cm("one", "a")).await;
+    assert_eq!(dry.code, 201);
+    assert!(dry.json()["metadata"].get("resourceVersion").is_none());
+    assert!(dry.json()["metadata"]["uid"].is_string());
+    assert_eq!(api.get(&format!("{CMS}/one")).await.code, 404);
+    let made = api.post(CMS, &cm("one", "a")).await.json();
+    assert_eq!(api.post(&format!("{CMS}?dryRun=All"), &cm("one", "a")).await.code, 409);
+    let patched = api.merge(&format!("{CMS}/one?dryRun=All"), &json!({"data": {"k": "w"}})).await.json();
+    assert_eq!(patched["data"]["k"], "w");
+    assert_eq!(api.get(&format!("{CMS}/one")).await.json(), made);
+    assert_eq!(api.delete(&format!("{CMS}/one?dryRun=All")).await.code, 200);
+    assert_eq!(api.get(&format!("{CMS}/one")).await.code, 200);
+    assert_eq!(api.post(&format!("{CMS}?dryRun=Some"), &cm("x", "a")).await.code, 422);
+}
+
+#[tokio::test]
+async fn patches_race_and_all_arrive() {
+    let api = api().await;
+    api.post(CMS, &json!({"metadata": {"name": "one"}})).await;
+    let path = format!("{CMS}/one");
+    let patches = (0..40).map(|i| {
+        let (api, path) = (&api, &path);
+        async move { api.merge(path, &json!({"data": {format!("k{i}"): "v"}})).await.code }
+    });
+    let codes = futures::future::join_all(patches).await;
+    assert!(codes.iter().all(|c| *c == 200), "{codes:?}");
+    assert_eq!(api.get(&path).await.json()["data"].as_object().unwrap().len(), 40);
+}
+
+#[tokio::test]
+async fn applies_with_owners() {
+    let api = api().await;
+    let path = format!("{CMS}/one");
+    let config =
+        |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "one"}, "data": data});
+    let made = api.apply(&path, "one", &config(json!({"a": "1", "b": "1"}))).await;
+    assert_eq!(made.code, 201);
+    let again = api.apply(&path, "one", &config(json!({"a": "1", "b": "1"}))).await;
+    assert_eq!((again.code, again.json()), (200, made.json()), "the same again changes nothing");
+    let conflict = api.apply(&path, "two", &config(json!({"a": "2"}))).await;
+    assert_eq!(conflict.code, 409);
+    assert_eq!(conflict.json()["message"], "Apply failed with 1 conflict: conflict with \"one\": .data.a");
+    let cause = json!({"reason": "FieldManagerConflict", "message": "conflict with \"one\"", "field": ".data.a"});
+    assert_eq!(conflict.json()["details"]["causes"], json!([cause]));
+    let forced = api.apply(&format!("{path}?force=true"), "two", &config(json!({"a": "2"}))).await;
+    assert_eq!((forced.code, forced.json()["data"].clone()), (200, json!({"a": "2", "b": "1"})));
+    let left = api.apply(&path, "one", &config(json!({}))).await.json();
+    assert_eq!(left["data"], json!({"a": "2"}), "what nobody owns is gone");
+}
+
+#[tokio::test]
+async fn scales() {
+    let api = api().await;
+    api.post(DEPLOYMENTS, &deployment("d")).await;
+    let path = format!("{DEPLOYMENTS}/d/scale");
+    let mut scale = api.get(&path).await.json();
+    assert_eq!((&scale["kind"], &scale["apiVersion"]), (&json!("Scale"), &json!("autoscaling/v1")));
+    assert_eq!((&scale["spec"]["replicas"], &scale["status"]["selector"]), (&json!(1), &json!("a=b")));
+    scale["spec"]["replicas"] = json!(5);
+    let written = api.put(&path, &scale).await;
+    assert_eq!((written.code, written.json()["spec"]["replicas"].clone()), (200, json!(5)), "{}", written.json());
+    assert_eq!(api.put(&path, &scale).await.code, 409, "a stale Scale is refused");
+    assert_eq!(api.merge(&path, &json!({"spec": {"replicas": 2}})).await.json()["spec"]["replicas"], 2);
+    let parent = api.get(&format!("{DEPLOYMENTS}/d")).await.json();
+    assert_eq!((&parent["spec"]["replicas"], &parent["metadata"]["generation"]), (&json!(2), &json!(3)));
+    let entries = parent["metadata"]["managedFields"].as_array().unwrap();
+    let own = entries.iter().find(|e| e["subresource"] == "scale").unwrap();
+    assert_eq!(own["fieldsV1"], json!({"f:spec": {"f:replicas": {}}}));
+}
+
+#[tokio::test]
+async fn some_kinds_are_created_by_put() {
+    let api = api().await;
+    let leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases";
+    let body = json!({"metadata": {"name": "l"}, "spec": {"holderIdentity": "me"}});
+    assert_eq!(api.put(&format!("{leases}/l"), &body).await.code, 201);
+    let unversioned = api.put(&format!("{leases}/l"), &body).await;
+    assert_eq!(unversioned.code, 422, "a lease is only taken over by who has seen it");
+    assert!(unversioned.json()["message"].as_str().unwrap().contains("must be specified for an update"));
+}
+
+#[tokio::test]
+async fn refuses_what_is_too_large() {
+    let api = api().await;
+    let body = json!({"metadata": {"name": "big"}, "data": {"k": "v".repeat(4 * 1024 * 1024)}});
+    let answer = api.post(CMS, &body).await;
+    assert_eq!((answer.code, answer.json()["reason"].clone()), (413, json!("RequestEntityTooLarge")));
+}
+
+#[tokio::test]
+async fn strangers_are_refused() {
+    use tower::ServiceExt;
+    let api = api().await;
+    let request = http::Request::builder().uri(CMS).body(http_body_util::Full::<bytes::Bytes>::default()).unwrap();
+    let response = api.server.service().oneshot(request).await.unwrap();
+    assert_eq!(response.status(), 403);
+    let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+    let status: Value = serde_json::from_slice(&body).unwrap();
+    let want = "configmaps is forbidden: User \"system:anonymous\" cannot list resource \"configmaps\" in API group \"\" in \
+                the namespace \"default\"";
+    assert_eq!(status["message"], want);
+}
