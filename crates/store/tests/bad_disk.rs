@@ -130,3 +130,34 @@ async fn pages_that_a_failed_sync_lost_are_written_again() {
     let store = open(&SimFile::new(file.after_power_loss(0), None));
     assert_eq!(store.range(prefix("/")).await.unwrap().items.len(), 51);
 }
+
+/// `mount -t tmpfs -o size=2m none DIR; ISOPOD_SMALL_FS=DIR cargo test -p isopod-store --test bad_disk -- --ignored`
+#[tokio::test]
+#[ignore = "needs a file system of a few megabytes"]
+async fn a_real_file_system_runs_full() {
+    let at = tempfile::tempdir_in(std::env::var_os("ISOPOD_SMALL_FS").unwrap()).unwrap();
+    let store = Embedded::open(at.path(), &Options::default()).unwrap();
+    let ballast = at.path().join("ballast");
+    std::fs::write(&ballast, vec![1; 1 << 20]).unwrap();
+    let mut written = Vec::new();
+    let refused = loop {
+        let key = format!("/{}", written.len());
+        match store.txn(vec![], vec![put(&key, &"x".repeat(10_000))]).await {
+            Ok(_) => written.push(key),
+            Err(error) => break error,
+        }
+        assert!(written.len() < 100_000, "ISOPOD_SMALL_FS is not small");
+    };
+    assert!(refused.to_string().ends_with("No space left on device (os error 28)"), "{refused}");
+    assert_eq!(store.range(prefix("/")).await.unwrap().items.len(), written.len());
+    // It can be opened while the disk is full, and goes on when there is room.
+    drop(store);
+    let store = Embedded::open(at.path(), &Options::default()).unwrap();
+    assert_eq!(store.range(prefix("/")).await.unwrap().items.len(), written.len());
+    store.txn(vec![], vec![put("/more", &"x".repeat(100_000))]).await.unwrap_err();
+    std::fs::remove_file(ballast).unwrap();
+    write(&store, vec![put("/more", &"x".repeat(100_000))]).await;
+    drop(store);
+    let store = Embedded::open(at.path(), &Options::default()).unwrap();
+    assert_eq!(store.range(prefix("/")).await.unwrap().items.len(), written.len() + 1);
+}

@@ -52,9 +52,11 @@ fn pictures() -> BTreeMap<Revision, Picture> {
         for op in ops {
             match op {
                 Op::Put(key, value) => {
-                    drop(picture.insert(key.to_string(), String::from_utf8(value.to_vec()).unwrap()))
+                    picture.insert(key.to_string(), String::from_utf8(value.to_vec()).unwrap());
                 }
-                Op::Delete(key) => drop(picture.remove(&*key)),
+                Op::Delete(key) => {
+                    picture.remove(&*key);
+                }
             }
         }
         pictures.insert(revision + 1, picture);

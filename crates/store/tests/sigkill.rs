@@ -34,7 +34,16 @@ fn victim() {
         // Makes names that no earlier victim used.
         let first = store.revision().await.unwrap();
         let writers = (0..WRITERS).map(|writer| tokio::spawn(write(Arc::clone(&store), first, writer)));
-        for writer in writers.collect::<Vec<_>>() {
+        let writers: Vec<_> = writers.collect();
+        // The key that seals secrets changes all the while.
+        loop {
+            tokio::time::sleep(Duration::from_millis(rand::rng().random_range(1..40))).await;
+            store.rotate().await.unwrap();
+            if writers.iter().all(|writer| writer.is_finished()) {
+                break;
+            }
+        }
+        for writer in writers {
             writer.await.unwrap();
         }
     });
