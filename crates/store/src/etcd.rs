@@ -11,10 +11,11 @@ use crate::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use etcd_client::{
-    Client, CompareOp, ConnectOptions, EventType, GetOptions, GetResponse, KvClient, ResponseHeader, Txn, TxnOp,
-    TxnOpResponse, WatchOptions, WatchResponse, WatchStream,
+    Certificate, Client, CompareOp, ConnectOptions, EventType, GetOptions, GetResponse, Identity, KvClient,
+    ResponseHeader, TlsOptions, Txn, TxnOp, TxnOpResponse, WatchOptions, WatchResponse, WatchStream,
 };
 use futures::stream::{self, BoxStream, StreamExt as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,12 +30,35 @@ const MESSAGE_BYTES: usize = 1 << 30;
 /// How to reach an etcd cluster.
 #[derive(Debug)]
 pub struct Options {
-    /// `etcd://host:port[,host:port…]`, or `http://` addresses.
+    /// `etcd://host:port[,host:port…]`.
     pub url: String,
+    /// `None`: the connection is neither encrypted nor authenticated.
+    pub tls: Option<Tls>,
     /// History older than this is compacted; `None`: somebody else does it.
     pub keep: Option<Duration>,
     /// Seals values before they leave this process.
     pub sealer: Sealer,
+}
+
+/// Files in PEM, named as kube-apiserver's `--etcd-cafile`, `--etcd-certfile` and `--etcd-keyfile`.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    pub ca: PathBuf,
+    /// The certificate and key of this client, if the cluster asks for them.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+impl Tls {
+    fn read(&self) -> Result<TlsOptions> {
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|error| Error::Etcd(format!("cannot read {}: {error}", path.display())))
+        };
+        let tls = TlsOptions::new().ca_certificate(Certificate::from_pem(read(&self.ca)?));
+        match &self.client {
+            Some((certificate, key)) => Ok(tls.identity(Identity::from_pem(read(certificate)?, read(key)?))),
+            None => Ok(tls),
+        }
+    }
 }
 
 /// The store on an etcd cluster.
@@ -56,12 +80,16 @@ impl std::fmt::Debug for Etcd {
 impl Etcd {
     /// Connects; an unreachable cluster is an error at once.
     pub async fn connect(options: Options) -> Result<Self> {
-        let connect = ConnectOptions::new()
+        let mut connect = ConnectOptions::new()
             .with_connect_timeout(CONNECT_TIMEOUT)
             .with_timeout(REQUEST_TIMEOUT)
             .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
             .with_require_leader(true);
-        let client = Client::connect(endpoints(&options.url), Some(connect)).await.map_err(etcd)?;
+        if let Some(tls) = &options.tls {
+            connect = connect.with_tls(tls.read()?);
+        }
+        let scheme = if options.tls.is_some() { "https" } else { "http" };
+        let client = Client::connect(endpoints(&options.url, scheme), Some(connect)).await.map_err(etcd)?;
         let kv = client.kv_client().max_decoding_message_size(MESSAGE_BYTES);
         let oldest = Arc::new(AtomicU64::new(0));
         let compactor = options
@@ -103,10 +131,9 @@ impl Etcd {
     }
 }
 
-fn endpoints(url: &str) -> Vec<String> {
-    let rest = url.strip_prefix("etcd://").unwrap_or(url);
-    let hosts = rest.split(',').map(str::trim).filter(|host| !host.is_empty());
-    hosts.map(|host| if host.contains("://") { host.to_owned() } else { format!("http://{host}") }).collect()
+fn endpoints(url: &str, scheme: &str) -> Vec<String> {
+    let hosts = url.strip_prefix("etcd://").unwrap_or(url).split(',').map(str::trim);
+    hosts.filter(|host| !host.is_empty()).map(|host| format!("{scheme}://{host}")).collect()
 }
 
 /// Compacts to where the store was one period ago. Several servers doing so do no harm.

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
 mod suite;
 
-use isopod_store::etcd::{Etcd, Options};
+use isopod_store::etcd::{Etcd, Options, Tls};
 use isopod_store::seal::{KeyRing, Sealer};
 use isopod_store::{Error, Store as _};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +16,8 @@ use suite::{put, write};
 struct Server {
     child: Child,
     client_port: u16,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
+    tls: bool,
 }
 
 impl Drop for Server {
@@ -29,13 +32,42 @@ fn port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// A certificate authority, a server at 127.0.0.1, a client.
+fn certificates(directory: &Path) {
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(directory.join("ca.crt"), ca.pem()).unwrap();
+    for name in ["server", "client"] {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
+        std::fs::write(directory.join(format!("{name}.crt")), certificate.pem()).unwrap();
+        std::fs::write(directory.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+}
+
 impl Server {
     fn start() -> Self {
-        let (data, client_port) = (tempfile::tempdir().unwrap(), port());
-        let (client, peer) = (format!("http://127.0.0.1:{client_port}"), format!("http://127.0.0.1:{}", port()));
+        Self::with(tempfile::tempdir().unwrap(), "http", &[])
+    }
+
+    /// One that asks for client certificates.
+    fn start_tls() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        certificates(data.path());
+        let at = |name: &str| data.path().join(name).display().to_string();
+        let (ca, certificate, key) = (at("ca.crt"), at("server.crt"), at("server.key"));
+        let flags = ["--client-cert-auth", "--trusted-ca-file", &ca, "--cert-file", &certificate, "--key-file", &key];
+        Self::with(data, "https", &flags.map(str::to_owned))
+    }
+
+    fn with(data: tempfile::TempDir, scheme: &str, flags: &[String]) -> Self {
+        let client_port = port();
+        let (client, peer) = (format!("{scheme}://127.0.0.1:{client_port}"), format!("http://127.0.0.1:{}", port()));
         let child = Command::new("etcd")
             .args(["--name", "test", "--data-dir"])
-            .arg(data.path())
+            .arg(data.path().join("data"))
+            .args(flags)
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("test={peer}")])
@@ -43,12 +75,14 @@ impl Server {
             .stderr(Stdio::null())
             .spawn()
             .expect("etcd is installed (Debian: etcd-server)");
-        Self { child, client_port, _data: data }
+        Self { child, client_port, data, tls: scheme == "https" }
     }
 
     fn options(&self, ring: KeyRing) -> Options {
         let sealer = Sealer::new(ring, vec!["/registry/secrets/".to_owned()]);
-        Options { url: format!("etcd://127.0.0.1:{}", self.client_port), keep: None, sealer }
+        let at = |name: &str| self.data.path().join(name);
+        let tls = self.tls.then(|| Tls { ca: at("ca.crt"), client: Some((at("client.crt"), at("client.key"))) });
+        Options { url: format!("etcd://127.0.0.1:{}", self.client_port), tls, keep: None, sealer }
     }
 
     /// Connects once it answers.
@@ -86,9 +120,23 @@ async fn secrets_leave_the_process_sealed() {
 }
 
 #[tokio::test]
+async fn speaks_tls_with_a_client_certificate() {
+    let server = Server::start_tls();
+    let store = server.connect(KeyRing::default).await;
+    write(&store, vec![put("/a", "1")]).await;
+    assert_eq!(&store.get("/a").await.unwrap().unwrap().value[..], b"1");
+    let mut without = server.options(KeyRing::default());
+    without.tls.as_mut().unwrap().client = None;
+    assert!(Etcd::connect(without).await.is_err());
+    let mut plain = server.options(KeyRing::default());
+    plain.tls = None;
+    assert!(Etcd::connect(plain).await.is_err());
+}
+
+#[tokio::test]
 async fn an_unreachable_cluster_is_an_error() {
     let sealer = Sealer::new(KeyRing::default(), vec![]);
     let url = format!("etcd://127.0.0.1:{}", port());
-    let refused = Etcd::connect(Options { url, keep: None, sealer }).await.unwrap_err();
+    let refused = Etcd::connect(Options { url, tls: None, keep: None, sealer }).await.unwrap_err();
     assert!(matches!(refused, Error::Etcd(_)), "{refused}");
 }

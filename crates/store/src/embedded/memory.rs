@@ -322,3 +322,59 @@ impl Memory {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A store in which `key` was written `count` times with values of `size` bytes, one a second from `start`.
+    fn written(count: u64, size: usize, start: Instant) -> Memory {
+        let mut memory = Memory::new(0, 1);
+        for at in 0..count {
+            let (key, revision) = (Arc::<str>::from("/a"), at + 2);
+            let previous = memory.get(&key);
+            let value = Bytes::from(vec![0; size]);
+            let value = KeyValue { key: Arc::clone(&key), value, create_revision: 2, mod_revision: revision };
+            let event = Event { revision, key, value: Some(value), previous };
+            memory.apply([event].into(), start + Duration::from_secs(at));
+        }
+        memory
+    }
+
+    #[test]
+    fn history_is_let_go_by_age_number_and_size() {
+        let start = Instant::now();
+        let memory = written(100, 1000, start);
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let all = History { keep: Duration::from_secs(1000), max_events: 1000, max_bytes: 1 << 20 };
+        let cases = [
+            ("within all limits", all, 99, None),
+            ("all of it just young enough", History { keep: Duration::from_secs(80), ..all }, 80, None),
+            // 80 s may be kept, 70 s are: what was written at second 29 and before goes, the last of it being revision 31.
+            ("some too old", History { keep: Duration::from_secs(80), ..all }, 100, Some(31)),
+            ("everything too old", all, 5000, Some(101)),
+            ("too many", History { max_events: 80, ..all }, 99, Some(31)),
+            // 100 × 256 + 99 × 1000 = 124,600 bytes; 70,000 are kept: the first event (256) goes and 44 of 1256.
+            ("too much", History { max_bytes: 80_000, ..all }, 99, Some(46)),
+        ];
+        for (what, history, now, expected) in cases {
+            assert_eq!(memory.overdue(&history, after(now)), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn compaction_goes_in_steps_and_names_its_rows() {
+        let mut memory = written(10, 10, Instant::now());
+        let (mut garbage, mut dropped) = (Vec::new(), Vec::new());
+        assert!(memory.compact(8, 4, &mut garbage, &mut dropped), "not done yet");
+        assert_eq!((memory.oldest(), dropped.len()), (5, 4));
+        assert!(!memory.compact(8, 4, &mut garbage, &mut dropped));
+        assert_eq!((memory.oldest(), memory.live()), (8, 1));
+        assert_eq!(garbage.iter().map(|row| row.0).collect::<Vec<_>>(), [2, 3, 4, 5, 6, 7]);
+        assert!(memory.events("/", 7, 11, 100).is_none());
+        assert_eq!(memory.events("/", 8, 11, 100).unwrap().0.len(), 3);
+        let mut scan = Scan::default();
+        memory.scan("/", 0, 8, 100, &mut scan);
+        assert_eq!(scan.items[0].mod_revision, 8);
+    }
+}
