@@ -1,7 +1,7 @@
 //! JSON patch (RFC 6902) and JSON merge patch (RFC 7386), with the limits and errors of the Kubernetes API server
 //! (apiserver `endpoints/handlers/patch.go`, evanphx/json-patch v4). Strategic merge patch is [`crate::strategic`], apply is [`crate::apply`].
 use json_patch::PatchOperation;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Operations in one JSON patch (`maxJSONPatchOperations`).
 pub const MAX_OPERATIONS: usize = 10_000;
@@ -122,6 +122,70 @@ pub fn merge_patch(mut document: Value, patch: &Value) -> Result<Value, PatchErr
     }
 }
 
+/// The merge patch that turns `original` into `modified`; `{}` when they are the same.
+pub fn merge_diff(original: &Value, modified: &Value) -> Value {
+    Value::Object(diff(original.as_object(), modified.as_object(), Want::Both))
+}
+
+/// The merge patch for `current` that makes what `modified` says so and deletes what it no longer says but `original` (the last applied)
+/// did: client-side apply of kinds whose merge keys are not known, custom resources
+/// (apimachinery `util/jsonmergepatch` CreateThreeWayJSONMergePatch).
+pub fn three_way_merge(original: &Value, modified: &Value, current: &Value) -> Value {
+    let modified = modified.as_object();
+    let mut patch = Value::Object(diff(original.as_object(), modified, Want::Deletions));
+    overlay(&mut patch, Value::Object(diff(current.as_object(), modified, Want::Additions)));
+    patch
+}
+
+/// Which half of a difference is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Want {
+    Both,
+    Deletions,
+    Additions,
+}
+
+fn diff(old: Option<&Map<String, Value>>, new: Option<&Map<String, Value>>, want: Want) -> Map<String, Value> {
+    let mut out = Map::new();
+    for (key, value) in new.into_iter().flatten() {
+        match (old.and_then(|old| old.get(key)), value) {
+            (Some(before), after) if before == after => {}
+            (Some(Value::Object(before)), Value::Object(after)) => {
+                let below = diff(Some(before), Some(after), want);
+                if !below.is_empty() {
+                    out.insert(key.clone(), Value::Object(below));
+                }
+            }
+            (_, after) if want != Want::Deletions => {
+                out.insert(key.clone(), after.clone());
+            }
+            _ => {}
+        }
+    }
+    if want != Want::Additions {
+        let gone = old.into_iter().flatten().filter(|(key, _)| new.is_none_or(|new| !new.contains_key(*key)));
+        out.extend(gone.map(|(key, _)| (key.clone(), Value::Null)));
+    }
+    out
+}
+
+/// Lays a patch over a patch: unlike a merge, nulls stay.
+fn overlay(under: &mut Value, over: Value) {
+    match (under, over) {
+        (Value::Object(under), Value::Object(over)) => {
+            for (key, value) in over {
+                match under.get_mut(&key) {
+                    Some(below) => overlay(below, value),
+                    None => {
+                        under.insert(key, value);
+                    }
+                }
+            }
+        }
+        (under, over) => *under = over,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,7 +258,38 @@ mod tests {
         assert_eq!(merged.unwrap(), json!({"a": {"c": 2}, "l": [2], "n": {}}));
     }
 
+    #[test]
+    fn three_ways_keep_what_others_set() {
+        let last = json!({"spec": {"a": 1, "gone": {"x": 1}, "list": [1]}});
+        let modified = json!({"spec": {"a": 2, "list": [1, 2]}});
+        let current = json!({"spec": {"a": 1, "gone": {"x": 1}, "list": [3], "theirs": true}});
+        let patch = three_way_merge(&last, &modified, &current);
+        assert_eq!(patch, json!({"spec": {"a": 2, "gone": null, "list": [1, 2]}}));
+        assert_eq!(merge_patch(current, &patch).unwrap(), json!({"spec": {"a": 2, "list": [1, 2], "theirs": true}}));
+        assert_eq!(three_way_merge(&modified, &modified, &modified), json!({}));
+    }
+
+    /// Without nulls: a merge patch cannot say them.
+    fn any_object() -> impl Strategy<Value = Value> {
+        any_json().prop_map(|mut value| {
+            fn clean(value: &mut Value) {
+                if let Value::Object(map) = value {
+                    map.retain(|_, member| !member.is_null());
+                    map.values_mut().for_each(clean);
+                }
+            }
+            clean(&mut value);
+            json!({ "root": if value.is_null() { json!({}) } else { value } })
+        })
+    }
+
     proptest! {
+        #[test]
+        fn a_difference_makes_the_other(a in any_object(), b in any_object()) {
+            prop_assert_eq!(&merge_patch(a.clone(), &merge_diff(&a, &b)).unwrap(), &b);
+            prop_assert_eq!(merge_patch(a.clone(), &three_way_merge(&a, &b, &a)).unwrap(), b);
+        }
+
         #[test]
         fn never_panics(document in any_json(), patch in any_json()) {
             let _ = json_patch(document.clone(), patch.clone());
