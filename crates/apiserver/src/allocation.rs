@@ -4,8 +4,13 @@
 //! Creating, changing and deleting a Service compares and writes these keys together with the object, so an address is never
 //! held twice nor leaked, whoever crashes, and however many API servers share the store. (Kubernetes keeps bitmaps or IPAddress
 //! objects beside the Service and repairs them in a loop: `pkg/registry/core/service/storage/alloc.go`.)
+use crate::registry::{Extra, Hooks, store_error};
+use async_trait::async_trait;
+use isopod_api::catalogue::Object;
 use isopod_api::field::{Error, Errors, Path};
 use isopod_api::k8s::api::core::v1::{Service, ServicePort};
+use isopod_api::kinds::service::{families, linked, plausible};
+use isopod_api::status::{ApiError, Named};
 use isopod_store::{Compare, Op, Store};
 use rand::Rng;
 use std::collections::BTreeMap;
@@ -57,15 +62,12 @@ impl Ranges {
         // KEP-3668: the lower `min(max(16, size/32), 128)` node ports are left to those who ask by number.
         let size = self.node_ports.end().saturating_sub(*self.node_ports.start());
         let band = (size / 32).clamp(16, 128);
-        if band < size { self.node_ports.start().saturating_add(band)..=*self.node_ports.end() } else { self.node_ports.clone() }
+        if band < size {
+            self.node_ports.start().saturating_add(band)..=*self.node_ports.end()
+        } else {
+            self.node_ports.clone()
+        }
     }
-}
-
-/// Keys to compare and write beside an object.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Extra {
-    pub compares: Vec<Compare>,
-    pub ops: Vec<Op>,
 }
 
 /// Gives Services their addresses and ports.
@@ -94,14 +96,13 @@ impl Allocator {
 
     async fn allocate_ip(&self, service: &mut Service, held: &Claims) -> Result<Errors, isopod_store::Error> {
         let Some(spec) = service.spec.as_mut() else { return Ok(Errors::new()) };
-        if spec.type_.as_deref() == Some("ExternalName") || spec.cluster_ip.as_deref() == Some("None") {
+        if !linked::needs_cluster_ip(spec) || spec.cluster_ip.as_deref() == Some("None") {
             return Ok(Errors::new());
         }
         let path = Path::new("spec").child("clusterIPs");
         if let Some(wanted) = spec.cluster_ip.clone().filter(|ip| !ip.is_empty()) {
-            let bad = |why: String| {
-                vec![Error::invalid(&path, [&wanted], format!("failed to allocate IP {wanted}: {why}"))]
-            };
+            let bad =
+                |why: String| vec![Error::invalid(&path, [&wanted], format!("failed to allocate IP {wanted}: {why}"))];
             let Ok(ip) = wanted.parse::<Ipv4Addr>() else { return Ok(Errors::new()) }; // validation has its words
             if !self.ranges.holds(ip) {
                 let range = format!("{}/{}", self.ranges.at(0), self.ranges.service_bits);
@@ -145,10 +146,10 @@ impl Allocator {
     async fn allocate_ports(&self, service: &mut Service, held: &Claims) -> Result<Errors, isopod_store::Error> {
         let mut errors = Errors::new();
         let Some(spec) = service.spec.as_mut() else { return Ok(errors) };
-        if !needs_node_ports(spec) {
+        if !linked::needs_node_port(spec) {
             return Ok(errors);
         }
-        let wants_new = spec.type_.as_deref() != Some("LoadBalancer") || spec.allocate_load_balancer_node_ports != Some(false);
+        let wants_new = linked::allocates_node_ports(spec);
         let path = Path::new("spec").child("ports");
         let mut taken: Vec<Taken> = Vec::new();
         let ports = spec.ports.get_or_insert_default();
@@ -177,6 +178,19 @@ impl Allocator {
                     &path.index(index).child("nodePort"),
                     "failed to allocate a nodePort: range is full",
                 )),
+            }
+        }
+        if linked::needs_health_check(spec) {
+            let at = Path::new("spec").child("healthCheckNodePort");
+            match spec.health_check_node_port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0) {
+                Some(asked) => {
+                    let why = self.refuse(asked, "TCP", held).await?;
+                    errors.extend(why.map(|why| Error::invalid(&at, asked, why)));
+                }
+                None => match self.pick_port("TCP", &taken).await? {
+                    Some(port) => spec.health_check_node_port = Some(i32::from(port)),
+                    None => errors.push(Error::internal(&at, "failed to allocate a nodePort: range is full")),
+                },
             }
         }
         Ok(errors)
@@ -211,6 +225,34 @@ struct Taken {
     port: i32,
 }
 
+#[async_trait]
+impl Hooks for Allocator {
+    fn resource(&self) -> (&'static str, &'static str) {
+        ("", "services")
+    }
+
+    /// `beginCreate` and `beginUpdate` of `pkg/registry/core/service/storage/storage.go`.
+    async fn assign(&self, new: &mut dyn Object, old: Option<&dyn Object>) -> Result<(), ApiError> {
+        let Some(service) = new.downcast_mut::<Service>() else { return Ok(()) };
+        let old = old.and_then(|o| o.downcast::<Service>());
+        let before = old.and_then(|o| o.spec.as_ref());
+        let name = service.metadata.name.clone().unwrap_or_default();
+        let refuse = |errors: Errors| match errors.as_slice() {
+            [] => Ok(()),
+            errors => Err(ApiError::invalid(Named::new("", "Service"), &name, errors)),
+        };
+        refuse(families::init(service, old, &["IPv4"]))?;
+        // What validation will refuse is not worth an address; it says so in its own words right after.
+        let plausible = plausible(service, before);
+        if plausible { refuse(self.allocate(service, old).await.map_err(store_error)?) } else { Ok(()) }
+    }
+
+    fn beside(&self, key: &str, new: Option<&dyn Object>, old: Option<&dyn Object>) -> Extra {
+        let service = |o: Option<&dyn Object>| o.and_then(|o| o.downcast::<Service>()).cloned();
+        extra(service(old).as_ref(), service(new).as_ref(), key)
+    }
+}
+
 type Claims = BTreeMap<String, ()>;
 
 /// The keys a Service holds.
@@ -219,7 +261,7 @@ fn claims(service: &Service) -> Claims {
     let Some(spec) = &service.spec else { return keys };
     let addresses = spec.cluster_ips.iter().flatten().chain(spec.cluster_ip.iter());
     keys.extend(addresses.filter(|ip| !ip.is_empty() && *ip != "None").map(|ip| (format!("{IPS}{ip}"), ())));
-    if needs_node_ports(spec) {
+    if linked::needs_node_port(spec) {
         let ports = spec.ports.iter().flatten();
         keys.extend(ports.filter_map(|p| Some((port_key(number(p)?, protocol(p)), ()))));
         if let Some(health) = spec.health_check_node_port.and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0) {
@@ -240,10 +282,6 @@ pub fn extra(old: Option<&Service>, new: Option<&Service>, owner: &str) -> Extra
     }
     extra.ops.extend(before.keys().filter(|k| !after.contains_key(*k)).map(|k| Op::Delete(k.as_str().into())));
     extra
-}
-
-fn needs_node_ports(spec: &isopod_api::k8s::api::core::v1::ServiceSpec) -> bool {
-    matches!(spec.type_.as_deref(), Some("NodePort" | "LoadBalancer"))
 }
 
 fn number(port: &ServicePort) -> Option<u16> {

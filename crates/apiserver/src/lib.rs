@@ -7,10 +7,13 @@
 //! Invariants: a write is answered after the store has it; a read without a resourceVersion shows every write answered before it;
 //! a watcher that does not keep up is dropped and never delays a write.
 pub mod admission;
+pub mod allocation;
 pub mod auth;
 pub mod body;
+pub mod endpoints;
 mod handler;
 mod local;
+mod lookup;
 pub mod negotiate;
 pub mod node_proxy;
 pub mod query;
@@ -18,6 +21,7 @@ pub mod registry;
 pub mod request;
 pub mod resources;
 pub mod respond;
+pub mod reviews;
 mod server;
 pub mod subresource;
 mod table;

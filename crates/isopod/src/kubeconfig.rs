@@ -13,6 +13,29 @@ pub struct Entry<'a> {
     pub pki: &'a Pki,
 }
 
+impl Entry<'_> {
+    fn cluster(&self) -> Value {
+        json!({"server": self.server, "certificate-authority-data": STANDARD.encode(&self.pki.ca.certificate)})
+    }
+    fn user(&self) -> Value {
+        json!({
+            "client-certificate-data": STANDARD.encode(&self.pki.admin.certificate),
+            "client-key-data": STANDARD.encode(&self.pki.admin.key),
+        })
+    }
+}
+
+/// A whole kubeconfig with this entry alone.
+pub fn of(entry: &Entry<'_>) -> Value {
+    let name = entry.name;
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": name,
+        "clusters": [{"name": name, "cluster": entry.cluster()}],
+        "users": [{"name": name, "user": entry.user()}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+    })
+}
+
 /// The file kubectl would write to: the first of `$KUBECONFIG`, else `~/.kube/config`.
 pub fn default_path() -> Result<PathBuf> {
     let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
@@ -29,14 +52,8 @@ pub fn merge(path: &Path, entry: &Entry<'_>) -> Result<()> {
     config.entry("apiVersion").or_insert_with(|| json!("v1"));
     config.entry("kind").or_insert_with(|| json!("Config"));
     config.entry("preferences").or_insert_with(|| json!({}));
-    let text = |s: &str| STANDARD.encode(s);
-    let cluster = json!({"server": entry.server, "certificate-authority-data": text(&entry.pki.ca.certificate)});
-    let user = json!({
-        "client-certificate-data": text(&entry.pki.admin.certificate),
-        "client-key-data": text(&entry.pki.admin.key),
-    });
-    put(&mut config, "clusters", entry.name, "cluster", cluster)?;
-    put(&mut config, "users", entry.name, "user", user)?;
+    put(&mut config, "clusters", entry.name, "cluster", entry.cluster())?;
+    put(&mut config, "users", entry.name, "user", entry.user())?;
     // The namespace a person chose for this context stays.
     let mut context = find(&config, "contexts", entry.name, "context").unwrap_or_else(|| json!({}));
     if let Some(context) = context.as_object_mut() {

@@ -1,2 +1,61 @@
-//! isopod
-fn main() {}
+//! The isopod binary: parses arguments, wires the parts, owns the life cycle of processes. Little else.
+//!
+//! `up` starts `server` in the background and waits until it is ready; `down`, `delete` and `status` find it again through the
+//! data directory ([`datadir`]). `server` is the whole cluster in one process. The same binary re-executed is each pod's
+//! supervisor and other things that must outlive the server; those are recognised before anything else, because they must
+//! stay single-threaded.
+mod command;
+mod datadir;
+mod kubeconfig;
+mod pki;
+mod ports;
+mod process;
+mod serve;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "isopod", version, about = "A Kubernetes-compatible cluster in one binary", max_term_width = 100)]
+struct Cli {
+    /// Say more: -v what happens, -vv everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start the cluster in the background and wait until it is ready.
+    Up(command::up::Args),
+    /// Stop the cluster; its data stays.
+    Down(command::down::Args),
+    /// Stop the cluster and remove its data and its context.
+    Delete(command::delete::Args),
+    /// What runs, and where.
+    Status(command::status::Args),
+    /// Run the cluster in the foreground.
+    Server(command::server::Args),
+    /// The version of this binary and of the API it serves.
+    Version(command::version::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Up(args) => command::up::run(&args),
+        Command::Down(args) => command::down::run(&args),
+        Command::Delete(args) => command::delete::run(&args),
+        Command::Status(args) => command::status::run(&args),
+        Command::Server(args) => command::server::run(&args, cli.verbose),
+        Command::Version(args) => command::version::run(&args),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

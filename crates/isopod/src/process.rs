@@ -57,7 +57,9 @@ fn wait_gone(running: &Running, patience: Duration) -> bool {
 pub fn lifecycle_lock(dir: &DataDir) -> Result<Flock<File>> {
     let path = dir.lifecycle_lock();
     let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e).with_context(|| format!("cannot lock {}", path.display()))
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, e)| e)
+        .with_context(|| format!("cannot lock {}", path.display()))
 }
 
 #[cfg(test)]

@@ -27,6 +27,14 @@ use serde_json::Value;
 
 pub struct Services;
 
+/// Whether the rest of the service is right, so that an address given to it now would not be given in vain. `before`: the stored
+/// spec.
+pub fn plausible(object: &Service, before: Option<&ServiceSpec>) -> bool {
+    let errors = validate::validate(object, before);
+    // Addresses that are still to be assigned are no fault yet.
+    errors.iter().all(|e| e.path.to_string().starts_with("spec.clusterIP"))
+}
+
 const COLUMNS: [Column; 7] = [
     NAME,
     column("Type", "How the service is exposed."),

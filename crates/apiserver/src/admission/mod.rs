@@ -1,6 +1,10 @@
 //! Admission: what the cluster has to say about a write, after authorization and before it is stored. A chain of plugins that
 //! may change objects (`mutate`) and refuse them (`validate`), as in `k8s.io/apiserver/pkg/admission`.
 mod lifecycle;
+mod node_restriction;
+mod plugins;
+mod quota;
+pub mod rules;
 
 pub use lifecycle::NamespaceLifecycle;
 
@@ -77,6 +81,21 @@ pub trait Admission: Send + Sync {
 pub struct Chain(pub Vec<Arc<dyn Admission>>);
 
 impl Chain {
+    /// What a Kubernetes API server has switched on and this one knows, in Kubernetes' order.
+    pub fn standard() -> Self {
+        Self(vec![
+            Arc::new(NamespaceLifecycle),
+            Arc::new(plugins::LimitRanger),
+            Arc::new(plugins::ServiceAccounts),
+            Arc::new(node_restriction::NodeRestriction),
+            Arc::new(plugins::Priorities),
+            Arc::new(plugins::Tolerations),
+            Arc::new(plugins::Storage),
+            Arc::new(plugins::RuntimeClasses),
+            Arc::new(quota::Quotas),
+        ])
+    }
+
     pub(crate) async fn mutate(
         &self,
         object: &mut dyn Object,

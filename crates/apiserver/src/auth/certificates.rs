@@ -22,7 +22,7 @@ fn read(der: &[u8]) -> Result<UserInfo, BadCredentials> {
     let bad = |what: &str| BadCredentials(format!("client certificate: {what}"));
     let (_, certificate) = X509Certificate::from_der(der).map_err(|e| bad(&e.to_string()))?;
     let subject = certificate.subject();
-    let name = subject.iter_common_name().filter_map(|a| a.as_str().ok()).next_back();
+    let name = subject.iter_common_name().filter_map(|a| a.as_str().ok()).last();
     let name = name.filter(|n| !n.is_empty()).ok_or_else(|| bad("no common name"))?;
     let mut user = UserInfo::new(name, &[]);
     user.groups = subject.iter_organization().filter_map(|a| a.as_str().ok()).map(str::to_owned).collect();

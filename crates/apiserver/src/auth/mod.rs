@@ -1,4 +1,7 @@
 //! Who asks (authentication) and whether they may (authorization): the seams; what stands behind them is configuration.
+pub mod certificates;
+pub mod tokens;
+
 use async_trait::async_trait;
 use rustls_pki_types::CertificateDer;
 use std::collections::BTreeMap;

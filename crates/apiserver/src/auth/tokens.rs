@@ -168,7 +168,8 @@ impl ServiceAccountTokens {
                 self.expect(resource, namespace, object).await?;
             }
         }
-        let mut user = UserInfo::service_account(&bound.namespace, &bound.serviceaccount.name, &bound.serviceaccount.uid);
+        let mut user =
+            UserInfo::service_account(&bound.namespace, &bound.serviceaccount.name, &bound.serviceaccount.uid);
         user.extra.insert("authentication.kubernetes.io/credential-id".into(), vec![format!("JTI={}", claims.jti)]);
         for (kind, object) in [("pod", &bound.pod), ("node", &bound.node)] {
             if let Some(object) = object {
@@ -288,7 +289,8 @@ mod tests {
     fn tokens_come_by_header_or_websocket_protocol() {
         let mut headers = http::HeaderMap::new();
         assert_eq!(bearer(&headers), None);
-        let hidden = format!("base64url.bearer.authorization.k8s.io.{}, v4.channel.k8s.io", URL_SAFE_NO_PAD.encode("abc"));
+        let hidden =
+            format!("base64url.bearer.authorization.k8s.io.{}, v4.channel.k8s.io", URL_SAFE_NO_PAD.encode("abc"));
         headers.insert(http::header::SEC_WEBSOCKET_PROTOCOL, hidden.parse().unwrap());
         assert_eq!(bearer(&headers).as_deref(), Some("abc"));
         headers.insert(http::header::AUTHORIZATION, "bearer xyz".parse().unwrap());

@@ -24,7 +24,7 @@ pub(crate) use create::create;
 #[allow(unused_imports, reason = "for subresources that delete: eviction")]
 pub(crate) use delete::delete_object;
 pub(crate) use delete::{delete, delete_collection};
-pub use hooks::{Hooks, Reservation};
+pub use hooks::{Extra, Hooks};
 pub(crate) use list::{get, list};
 pub use object::Live;
 pub(crate) use patch::{PatchType, patch, patch_by, scale_patch};

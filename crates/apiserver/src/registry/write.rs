@@ -1,5 +1,5 @@
 //! The engine of all writes: create and update one object, whatever verb or subresource asks for it.
-use super::hooks::Reservation;
+use super::hooks::Extra;
 use super::object::{Live, encode};
 use super::{managed, store_error};
 use crate::ApiServer;
@@ -15,7 +15,7 @@ use isopod_api::k8s::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use isopod_api::names::meta::{validate_object_meta_generic, validate_object_meta_update_generic};
 use isopod_api::names::path_segment;
 use isopod_api::status::{ApiError, Named};
-use isopod_store::{Compare, Op, Revision, TxnOutcome};
+use isopod_store::{Compare, KeyValue, Op, Revision, TxnOutcome};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -78,6 +78,13 @@ pub struct Written {
     pub created: bool,
 }
 
+/// What became of a transaction.
+enum Outcome {
+    Done(Revision),
+    /// Somebody else was faster, at the object or at what goes with it. What stands under the object's own key.
+    Changed(Option<KeyValue>),
+}
+
 /// Attempts to write what others write too. Each failure means that another writer succeeded.
 const ATTEMPTS: usize = 64;
 /// Attempts to find a free generated name (KEP-4420).
@@ -137,49 +144,65 @@ impl WriteContext<'_> {
 
     async fn store_new(
         &self,
-        mut object: Box<dyn Object>,
+        object: Box<dyn Object>,
         attributes: &Attributes<'_>,
         asked_version: &str,
     ) -> Result<Written, ApiError> {
-        let ops = self.resource.ops;
-        let name = object.meta().name.clone().unwrap_or_default();
-        let settle = self.begin_create(&mut *object).await?;
-        let result = async {
-            ops.prepare_create(&mut *object);
-            if self.resource.descriptor().generation {
-                object.meta_mut().generation = Some(1);
-            }
-            // The kind checks its metadata too, by its own rule for names; what is common to all comes after (`BeforeCreate`).
-            let mut errors = ops.validate(&*object);
-            if errors.is_empty() {
-                let (namespaced, path) = (self.resource.namespaced(), Path::new("metadata"));
-                errors = validate_object_meta_generic(object.meta(), namespaced, path_segment, &path);
-            }
-            self.invalid(&name, &errors)?;
-            for warning in ops.warnings(&*object, None) {
-                self.warnings.add(warning);
-            }
-            self.server.config.admission.validate(Some(&*object), None, attributes).await?;
-            if !asked_version.is_empty() && asked_version != "0" {
-                return Err(ApiError::unclassified("resourceVersion should not be set on objects to be created"));
-            }
-            let key = self.resource.key(self.namespace, &name);
-            let json = encode(self.resource, &mut *object);
-            if self.dry_run {
-                if let Some(kv) = self.server.store.get(&key).await.map_err(store_error)? {
-                    return Err(self.exists(&name, &kv.value));
-                }
-                return Ok(Written { json, revision: 0, object, created: true });
-            }
-            let absent = Compare::Absent(Arc::clone(&key));
-            match self.commit(&key, absent, Some(&json), &*object).await? {
-                Ok(revision) => Ok(Written { json, revision, object, created: true }),
-                Err(current) => Err(self.exists(&name, &current.unwrap_or_default())),
+        if self.hooks().next().is_none() {
+            let stored = Box::pin(self.store_new_once(object, attributes, asked_version)).await?;
+            return stored.ok_or_else(|| ApiError::internal("a write without company failed for its company"));
+        }
+        for _ in 0..ATTEMPTS {
+            let candidate = object.boxed_clone();
+            if let Some(written) = Box::pin(self.store_new_once(candidate, attributes, asked_version)).await? {
+                return Ok(written);
             }
         }
-        .await;
-        finish(settle, result.is_ok() && !self.dry_run);
-        result
+        Err(ApiError::modified(self.resource.named(), object.meta().name.as_deref().unwrap_or_default()))
+    }
+
+    /// `None`: somebody else took what the cluster had assigned.
+    async fn store_new_once(
+        &self,
+        mut object: Box<dyn Object>,
+        attributes: &Attributes<'_>,
+        asked_version: &str,
+    ) -> Result<Option<Written>, ApiError> {
+        let ops = self.resource.ops;
+        let name = object.meta().name.clone().unwrap_or_default();
+        ops.prepare_create(&mut *object);
+        self.assign(&mut *object, None).await?;
+        if self.resource.descriptor().generation {
+            object.meta_mut().generation = Some(1);
+        }
+        // The kind checks its metadata too, by its own rule for names; what is common to all comes after (`BeforeCreate`).
+        let mut errors = ops.validate(&*object);
+        if errors.is_empty() {
+            let (namespaced, path) = (self.resource.namespaced(), Path::new("metadata"));
+            errors = validate_object_meta_generic(object.meta(), namespaced, path_segment, &path);
+        }
+        self.invalid(&name, &errors)?;
+        for warning in ops.warnings(&*object, None) {
+            self.warnings.add(warning);
+        }
+        self.server.config.admission.validate(Some(&*object), None, attributes).await?;
+        if !asked_version.is_empty() && asked_version != "0" {
+            return Err(ApiError::unclassified("resourceVersion should not be set on objects to be created"));
+        }
+        let key = self.resource.key(self.namespace, &name);
+        let json = encode(self.resource, &mut *object);
+        if self.dry_run {
+            if let Some(kv) = self.server.store.get(&key).await.map_err(store_error)? {
+                return Err(self.exists(&name, &kv.value));
+            }
+            return Ok(Some(Written { json, revision: 0, object, created: true }));
+        }
+        let absent = Compare::Absent(Arc::clone(&key));
+        match self.commit(&key, absent, Some(&json), &*object, None).await? {
+            Outcome::Done(revision) => Ok(Some(Written { json, revision, object, created: true })),
+            Outcome::Changed(Some(current)) => Err(self.exists(&name, &current.value)),
+            Outcome::Changed(None) => Ok(None),
+        }
     }
 
     fn exists(&self, name: &str, json: &[u8]) -> ApiError {
@@ -232,11 +255,7 @@ impl WriteContext<'_> {
         self.server.config.admission.mutate(&mut *object, Some(&*live.object), &attributes).await?;
         self.dedup_owners(object.meta_mut());
         self.check_version(object.meta_mut(), live)?;
-        let settle =
-            if matches!(self.rules, Rules::Object) { self.begin_update(&mut *object, live).await? } else { Vec::new() };
-        let result = self.finish_update(key, live, object, &attributes).await;
-        finish(settle, matches!(result, Ok(Some(_))) && !self.dry_run);
-        result
+        self.finish_update(key, live, object, &attributes).await
     }
 
     async fn finish_update(
@@ -250,7 +269,10 @@ impl WriteContext<'_> {
         let old = &*live.object;
         keep_system_fields(object.meta_mut(), old.meta());
         match self.rules {
-            Rules::Object => ops.prepare_update(&mut *object, old),
+            Rules::Object => {
+                ops.prepare_update(&mut *object, old);
+                self.assign(&mut *object, Some(old)).await?;
+            }
             Rules::Status => ops.prepare_status_update(&mut *object, old),
             Rules::Own(own) => own.prepare(&mut *object, old),
         }
@@ -291,26 +313,23 @@ impl WriteContext<'_> {
         }
         let gone = completes_deletion(self.resource, &*object, old);
         let expected = Compare::ModRevision(Arc::clone(key), live.revision());
-        match self.commit(key, expected, (!gone).then_some(&json), &*object).await? {
-            Ok(revision) => {
-                if gone {
-                    self.after_delete(&*object).await;
-                }
-                Ok(Some(Written { json, revision, object, created: false }))
-            }
-            Err(_) => Ok(None),
+        match self.commit(key, expected, (!gone).then_some(&json), &*object, Some(old)).await? {
+            Outcome::Done(revision) => Ok(Some(Written { json, revision, object, created: false })),
+            Outcome::Changed(_) => Ok(None),
         }
     }
 
-    /// Puts (or deletes, without `json`) if `compare` holds: the new revision, or what is stored instead.
+    /// Puts (or deletes, without `json`) if `compare` holds, together with what the kind's hooks write beside it.
     async fn commit(
         &self,
         key: &Arc<str>,
         compare: Compare,
         json: Option<&Bytes>,
         object: &dyn Object,
-    ) -> Result<Result<Revision, Option<Bytes>>, ApiError> {
+        old: Option<&dyn Object>,
+    ) -> Result<Outcome, ApiError> {
         let hints = &self.server.caches.hints;
+        let beside = self.beside(key, json.map(|_| object), old);
         let op = match json {
             Some(json) => {
                 let info = Arc::new(Info::of(self.resource.ops, object));
@@ -319,11 +338,15 @@ impl WriteContext<'_> {
             }
             None => Op::Delete(Arc::clone(key)),
         };
-        match self.server.store.txn(vec![compare], vec![op]).await {
-            Ok(TxnOutcome::Committed(revision)) => Ok(Ok(revision)),
-            Ok(TxnOutcome::Failed { mut current, .. }) => {
+        let mut compares = vec![compare];
+        compares.extend(beside.compares);
+        let mut ops = vec![op];
+        ops.extend(beside.ops);
+        match self.server.store.txn(compares, ops).await {
+            Ok(TxnOutcome::Committed(revision)) => Ok(Outcome::Done(revision)),
+            Ok(TxnOutcome::Failed { current, .. }) => {
                 hints.forget(key);
-                Ok(Err(current.pop().flatten().map(|kv| kv.value)))
+                Ok(Outcome::Changed(current.into_iter().next().flatten()))
             }
             Err(error) => {
                 hints.forget(key);
@@ -389,38 +412,22 @@ impl WriteContext<'_> {
         }
     }
 
-    async fn begin_create(&self, object: &mut dyn Object) -> Result<Vec<Reservation>, ApiError> {
-        let mut out = Vec::new();
+    async fn assign(&self, new: &mut dyn Object, old: Option<&dyn Object>) -> Result<(), ApiError> {
         for hook in self.hooks() {
-            match hook.begin_create(object, self.dry_run).await {
-                Ok(reservation) => out.extend(reservation),
-                Err(error) => {
-                    finish(out, false);
-                    return Err(error);
-                }
-            }
+            hook.assign(new, old).await?;
         }
-        Ok(out)
+        Ok(())
     }
 
-    async fn begin_update(&self, new: &mut dyn Object, live: &Live) -> Result<Vec<Reservation>, ApiError> {
-        let mut out = Vec::new();
+    /// What goes with the object in its transaction.
+    pub(super) fn beside(&self, key: &str, new: Option<&dyn Object>, old: Option<&dyn Object>) -> Extra {
+        let mut all = Extra::default();
         for hook in self.hooks() {
-            match hook.begin_update(new, &*live.object, self.dry_run).await {
-                Ok(reservation) => out.extend(reservation),
-                Err(error) => {
-                    finish(out, false);
-                    return Err(error);
-                }
-            }
+            let extra = hook.beside(key, new, old);
+            all.compares.extend(extra.compares);
+            all.ops.extend(extra.ops);
         }
-        Ok(out)
-    }
-
-    pub(super) async fn after_delete(&self, object: &dyn Object) {
-        for hook in self.hooks() {
-            hook.after_delete(object).await;
-        }
+        all
     }
 
     fn hooks(&self) -> impl Iterator<Item = &Arc<dyn super::Hooks>> {
@@ -430,20 +437,6 @@ impl WriteContext<'_> {
 
     pub(super) fn named(&self) -> Named<'static> {
         self.resource.named()
-    }
-}
-
-/// How Kubernetes' storage words a precondition that does not hold (`NewInvalidObjError`).
-pub(crate) fn precondition_failed(key: &str, what: &str, asked: &str, is: &str) -> String {
-    format!(
-        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
-         {what} in precondition: {asked}, {what} in object meta: {is}"
-    )
-}
-
-fn finish(reservations: impl IntoIterator<Item = Reservation>, done: bool) {
-    for reservation in reservations {
-        reservation(done);
     }
 }
 

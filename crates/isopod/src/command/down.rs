@@ -35,7 +35,10 @@ pub fn stop(dir: &DataDir) -> Result<bool> {
         return Ok(false);
     };
     if process::stop(&running, PATIENCE)? {
-        eprintln!("warning: the server did not end within {} s and was killed; nothing acknowledged is lost", PATIENCE.as_secs());
+        eprintln!(
+            "warning: the server did not end within {} s and was killed; nothing acknowledged is lost",
+            PATIENCE.as_secs()
+        );
     }
     dir.forget_running()?;
     Ok(true)

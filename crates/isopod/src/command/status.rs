@@ -78,8 +78,7 @@ fn as_json(dir: &DataDir, cluster: &Cluster, running: Option<&Running>, nodes: &
         (Some(_), Ok(_)) => "running",
         (Some(_), Err(_)) => "unhealthy",
     };
-    let listed: Vec<Value> =
-        nodes.iter().flatten().map(|n| json!({"name": n.name, "ready": n.ready})).collect();
+    let listed: Vec<Value> = nodes.iter().flatten().map(|n| json!({"name": n.name, "ready": n.ready})).collect();
     json!({
         "name": cluster.name,
         "state": state,
@@ -108,7 +107,9 @@ fn print(dir: &DataDir, cluster: &Cluster, running: Option<&Running>, nodes: &Re
             println!("  nodes     {ready} of {} ready", nodes.len());
         }
         Ok(_) => {}
-        Err(error) => println!("  nodes     the API does not answer: {error:#}\n            see {}", dir.log().display()),
+        Err(error) => {
+            println!("  nodes     the API does not answer: {error:#}\n            see {}", dir.log().display())
+        }
     }
     println!("  data      {}", dir.path().display());
 }

@@ -19,6 +19,13 @@ pub struct Args {
     /// Where to write the context [default: the person's own kubeconfig; other contexts are kept].
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// What a cluster is made with.
+#[derive(clap::Args, Default)]
+pub struct Settings {
     /// Port of the API on loopback [default: 6443 or a free one].
     #[arg(long, value_name = "PORT")]
     api_port: Option<u16>,
@@ -41,7 +48,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let dir = args.location.resolve()?;
     dir.create()?;
     let _lock = process::lifecycle_lock(&dir)?;
-    let mut cluster = settle(args, &dir)?;
+    let mut cluster = settle(&args.settings, &dir)?;
     let pki = cluster.pki(&dir)?;
     let already = process::find(&dir)?;
     if already.is_none() {
@@ -66,7 +73,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// The cluster's settings: those on disk, or new ones. What is fixed cannot be changed by a flag.
-fn settle(args: &Args, dir: &DataDir) -> Result<Cluster> {
+fn settle(args: &Settings, dir: &DataDir) -> Result<Cluster> {
     if let Some(mut cluster) = dir.cluster()? {
         refuse_change("--name", args.name.as_ref(), &cluster.name)?;
         refuse_change("--service-cidr", args.service_cidr.map(|c| c.to_string()).as_ref(), &cluster.service_cidr)?;
@@ -82,6 +89,11 @@ fn settle(args: &Args, dir: &DataDir) -> Result<Cluster> {
         dir.save_cluster(&cluster)?;
         return Ok(cluster);
     }
+    new_cluster(args, dir)
+}
+
+/// Decides what is decided once, and writes it down.
+pub fn new_cluster(args: &Settings, dir: &DataDir) -> Result<Cluster> {
     let name = args.name.clone().unwrap_or_else(|| "isopod".into());
     let wrong = isopod_api::names::dns1123_label(&name, false);
     if let Some(wrong) = wrong.first() {

@@ -37,7 +37,9 @@ pub fn default_pod(pod: &mut Pod, ranges: &[LimitRange]) {
 
 fn fill(container: &mut Container, kind: &str, requests: &List, limits: &List, notes: &mut Vec<String>) {
     let resources = container.resources.get_or_insert_default();
-    for (defaults, list, word) in [(requests, &mut resources.requests, "request"), (limits, &mut resources.limits, "limit")] {
+    for (defaults, list, word) in
+        [(requests, &mut resources.requests, "request"), (limits, &mut resources.limits, "limit")]
+    {
         let missing: Vec<(&String, &Text)> =
             defaults.iter().filter(|(k, _)| !list.as_ref().is_some_and(|l| l.contains_key(*k))).collect();
         if missing.is_empty() {
@@ -85,7 +87,12 @@ pub fn check_claim(claim: &PersistentVolumeClaim, ranges: &[LimitRange]) -> Vec<
         for (name, bound) in item.max.iter().flatten() {
             let request = requests.get(name).map(read);
             if request.is_some_and(|r| r > read(bound)) {
-                broken.push(format!("maximum {name} usage per {} is {}, but request is {}", item.type_, bound.0, shown(&requests, name)));
+                broken.push(format!(
+                    "maximum {name} usage per {} is {}, but request is {}",
+                    item.type_,
+                    bound.0,
+                    shown(&requests, name)
+                ));
             }
         }
     }
@@ -175,12 +182,15 @@ mod tests {
         vec![serde_json::from_value(json!({"metadata": {"name": "l"}, "spec": {"limits": limits}})).unwrap()]
     }
     fn pod(resources: Value) -> Pod {
-        serde_json::from_value(json!({"metadata": {}, "spec": {"containers": [{"name": "c", "resources": resources}]}})).unwrap()
+        serde_json::from_value(json!({"metadata": {}, "spec": {"containers": [{"name": "c", "resources": resources}]}}))
+            .unwrap()
     }
 
     #[test]
     fn defaults_are_filled_in_and_noted() {
-        let ranges = range(json!([{"type": "Container", "default": {"cpu": "1", "memory": "1Gi"}, "defaultRequest": {"cpu": "100m"}}]));
+        let ranges = range(
+            json!([{"type": "Container", "default": {"cpu": "1", "memory": "1Gi"}, "defaultRequest": {"cpu": "100m"}}]),
+        );
         let mut p = pod(json!({"limits": {"memory": "2Gi"}}));
         default_pod(&mut p, &ranges);
         assert_eq!(
@@ -196,18 +206,39 @@ mod tests {
     #[test]
     fn bounds_are_kept() {
         let cases = [
-            (json!({"type": "Container", "min": {"cpu": "100m"}}), json!({}), "minimum cpu usage per Container is 100m.  No request is specified"),
-            (json!({"type": "Container", "min": {"cpu": "100m"}}), json!({"requests": {"cpu": "50m"}}), "minimum cpu usage per Container is 100m, but request is 50m"),
-            (json!({"type": "Container", "max": {"cpu": "1"}}), json!({"limits": {"cpu": "2"}}), "maximum cpu usage per Container is 1, but limit is 2"),
-            (json!({"type": "Pod", "max": {"cpu": "1"}}), json!({"requests": {"cpu": "2"}}), "maximum cpu usage per Pod is 1.  No limit is specified"),
-            (json!({"type": "Container", "maxLimitRequestRatio": {"cpu": "2"}}), json!({"requests": {"cpu": "1"}, "limits": {"cpu": "3"}}),
-             "cpu max limit to request ratio per Container is 2, but provided ratio is 3.000000"),
+            (
+                json!({"type": "Container", "min": {"cpu": "100m"}}),
+                json!({}),
+                "minimum cpu usage per Container is 100m.  No request is specified",
+            ),
+            (
+                json!({"type": "Container", "min": {"cpu": "100m"}}),
+                json!({"requests": {"cpu": "50m"}}),
+                "minimum cpu usage per Container is 100m, but request is 50m",
+            ),
+            (
+                json!({"type": "Container", "max": {"cpu": "1"}}),
+                json!({"limits": {"cpu": "2"}}),
+                "maximum cpu usage per Container is 1, but limit is 2",
+            ),
+            (
+                json!({"type": "Pod", "max": {"cpu": "1"}}),
+                json!({"requests": {"cpu": "2"}}),
+                "maximum cpu usage per Pod is 1.  No limit is specified",
+            ),
+            (
+                json!({"type": "Container", "maxLimitRequestRatio": {"cpu": "2"}}),
+                json!({"requests": {"cpu": "1"}, "limits": {"cpu": "3"}}),
+                "cpu max limit to request ratio per Container is 2, but provided ratio is 3.000000",
+            ),
         ];
         for (item, resources, expected) in cases {
             assert_eq!(check_pod(&pod(resources), &range(json!([item]))), [expected]);
         }
         let fine = pod(json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2"}}));
-        let all = range(json!([{"type": "Container", "min": {"cpu": "1"}, "max": {"cpu": "2"}, "maxLimitRequestRatio": {"cpu": "2"}}]));
+        let all = range(
+            json!([{"type": "Container", "min": {"cpu": "1"}, "max": {"cpu": "2"}, "maxLimitRequestRatio": {"cpu": "2"}}]),
+        );
         assert_eq!(check_pod(&fine, &all), Vec::<String>::new());
     }
 }

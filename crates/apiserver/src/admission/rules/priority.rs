@@ -18,7 +18,7 @@ pub fn admit(pod: &mut Pod, classes: &[PriorityClass]) -> Result<(), String> {
         // Should several call themselves the default, the smallest wins.
         None => classes.iter().filter(|c| c.global_default == Some(true)).min_by_key(|c| c.value),
     };
-    let value = class.map_or(0, |c| c.value);
+    let value = class.and_then(|c| c.value).unwrap_or_default();
     let policy = class.and_then(|c| c.preemption_policy.clone()).unwrap_or_else(|| DEFAULT_POLICY.into());
     if let Some(given) = spec.priority.filter(|p| *p != value) {
         return Err(format!(

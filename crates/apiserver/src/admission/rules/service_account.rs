@@ -66,14 +66,14 @@ fn token_volume(name: String) -> Volume {
         service_account_token: Some(ServiceAccountTokenProjection {
             expiration_seconds: Some(TOKEN_SECONDS),
             path: "token".into(),
-            audience: None,
+            ..ServiceAccountTokenProjection::default()
         }),
         ..VolumeProjection::default()
     };
     let ca = VolumeProjection {
         config_map: Some(ConfigMapProjection {
             name: "kube-root-ca.crt".into(),
-            items: Some(vec![KeyToPath { key: "ca.crt".into(), path: "ca.crt".into(), mode: None }]),
+            items: Some(vec![KeyToPath { key: "ca.crt".into(), path: "ca.crt".into(), ..KeyToPath::default() }]),
             optional: None,
         }),
         ..VolumeProjection::default()
@@ -93,7 +93,11 @@ fn token_volume(name: String) -> Volume {
     };
     Volume {
         name,
-        projected: Some(ProjectedVolumeSource { sources: Some(vec![token, ca, namespace]), default_mode: Some(420) }),
+        projected: Some(ProjectedVolumeSource {
+            sources: Some(vec![token, ca, namespace]),
+            default_mode: Some(420),
+            ..ProjectedVolumeSource::default()
+        }),
         ..Volume::default()
     }
 }
@@ -131,7 +135,9 @@ mod tests {
 
     #[test]
     fn who_wants_no_token_gets_none() {
-        let none = account(json!({"metadata": {"name": "a"}, "automountServiceAccountToken": false, "imagePullSecrets": [{"name": "s"}]}));
+        let none = account(
+            json!({"metadata": {"name": "a"}, "automountServiceAccountToken": false, "imagePullSecrets": [{"name": "s"}]}),
+        );
         let mut p = pod(json!({"containers": [{"name": "c"}]}));
         admit(&mut p, &none, "x");
         let spec = p.spec.clone().unwrap();

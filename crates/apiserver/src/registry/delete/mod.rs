@@ -101,15 +101,13 @@ async fn attempt(
     match plan::plan(cx.resource.ops, &*live.object, options, now) {
         Step::Pending => Ok(Some(as_it_is(false, true, live.revision()))),
         Step::Remove if cx.dry_run => Ok(Some(as_it_is(true, false, live.revision()))),
-        Step::Remove => match commit(cx, expected, Op::Delete(Arc::clone(key))).await? {
-            Some(revision) => {
-                cx.after_delete(&*live.object).await;
-                // Its last version is told, as etcd's previous value is.
-                let _ = revision;
-                Ok(Some(as_it_is(true, false, live.revision())))
-            }
-            None => Ok(None),
-        },
+        Step::Remove => {
+            let beside = cx.beside(key, None, Some(&*live.object));
+            let mut ops = vec![Op::Delete(Arc::clone(key))];
+            ops.extend(beside.ops);
+            // Its last version is told, as etcd's previous value is.
+            Ok(commit(cx, expected, ops).await?.map(|_| as_it_is(true, false, live.revision())))
+        }
         Step::Mark(mut object) => {
             let info = Arc::new(Info::of(cx.resource.ops, &*object));
             let json = encode(cx.resource, &mut *object);
@@ -119,7 +117,7 @@ async fn attempt(
                 return Ok(Some(deleted(live.revision())));
             }
             cx.server.caches.hints.put(Arc::clone(key), json.clone(), info);
-            let done = commit(cx, expected, Op::Put(Arc::clone(key), json.clone())).await;
+            let done = commit(cx, expected, vec![Op::Put(Arc::clone(key), json.clone())]).await;
             if !matches!(done, Ok(Some(_))) {
                 cx.server.caches.hints.forget(key);
             }
@@ -128,8 +126,8 @@ async fn attempt(
     }
 }
 
-async fn commit(cx: &WriteContext<'_>, compare: Compare, op: Op) -> Result<Option<Revision>, ApiError> {
-    match cx.server.store.txn(vec![compare], vec![op]).await.map_err(store_error)? {
+async fn commit(cx: &WriteContext<'_>, compare: Compare, ops: Vec<Op>) -> Result<Option<Revision>, ApiError> {
+    match cx.server.store.txn(vec![compare], ops).await.map_err(store_error)? {
         TxnOutcome::Committed(revision) => Ok(Some(revision)),
         TxnOutcome::Failed { .. } => Ok(None),
     }

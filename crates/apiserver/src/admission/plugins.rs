@@ -1,0 +1,212 @@
+//! The plugins around the [`super::rules`]: each looks up what its rule refers to and applies it
+//! (`plugin/pkg/admission/*`; which are on by default: `pkg/kubeapiserver/options/plugins.go`).
+use super::rules::{limit_ranger, priority, service_account, storage, tolerations};
+use super::{Admission, Attributes, Operation};
+use async_trait::async_trait;
+use isopod_api::catalogue::Object;
+use isopod_api::k8s::api::core::v1::{LimitRange, Node, PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount};
+use isopod_api::k8s::api::scheduling::v1::PriorityClass;
+use isopod_api::status::ApiError;
+use rand::Rng;
+
+fn creates(a: &Attributes<'_>, group: &str, resource: &str) -> bool {
+    a.operation == Operation::Create && a.is(group, resource, "")
+}
+
+pub struct ServiceAccounts;
+
+#[async_trait]
+impl Admission for ServiceAccounts {
+    fn name(&self) -> &'static str {
+        "ServiceAccount"
+    }
+    fn handles(&self, a: &Attributes<'_>) -> bool {
+        creates(a, "", "pods")
+    }
+    async fn mutate(
+        &self,
+        object: &mut dyn Object,
+        _: Option<&dyn Object>,
+        a: &Attributes<'_>,
+    ) -> Result<(), ApiError> {
+        let Some(pod) = object.downcast_mut::<Pod>() else { return Ok(()) };
+        let Some(name) = service_account::wanted(pod).map(str::to_owned) else { return Ok(()) };
+        let Some(account) = a.server.read::<ServiceAccount>("serviceaccounts", a.namespace, &name).await? else {
+            let why =
+                format!("error looking up service account {}/{name}: serviceaccount \"{name}\" not found", a.namespace);
+            return Err(a.forbidden(why));
+        };
+        service_account::admit(pod, &account, &suffix());
+        Ok(())
+    }
+}
+
+/// Five characters of the alphabet of generated names, which has no vowels (`k8s.io/apimachinery/pkg/util/rand`).
+fn suffix() -> String {
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut rng = rand::rng();
+    (0..5).filter_map(|_| ALPHABET.get(rng.random_range(0..ALPHABET.len())).map(|b| char::from(*b))).collect()
+}
+
+pub struct Priorities;
+
+#[async_trait]
+impl Admission for Priorities {
+    fn name(&self) -> &'static str {
+        "Priority"
+    }
+    fn handles(&self, a: &Attributes<'_>) -> bool {
+        let class = a.is("scheduling.k8s.io", "priorityclasses", "") && a.operation != Operation::Delete;
+        creates(a, "", "pods") || class
+    }
+    async fn mutate(
+        &self,
+        object: &mut dyn Object,
+        _: Option<&dyn Object>,
+        a: &Attributes<'_>,
+    ) -> Result<(), ApiError> {
+        let Some(pod) = object.downcast_mut::<Pod>() else { return Ok(()) };
+        let classes = a.server.read_all::<PriorityClass>("priorityclasses", "").await?;
+        priority::admit(pod, &classes).map_err(|why| a.forbidden(why))
+    }
+    async fn validate(
+        &self,
+        object: Option<&dyn Object>,
+        _: Option<&dyn Object>,
+        a: &Attributes<'_>,
+    ) -> Result<(), ApiError> {
+        let Some(class) = object.and_then(|o| o.downcast::<PriorityClass>()) else { return Ok(()) };
+        let others = a.server.read_all::<PriorityClass>("priorityclasses", "").await?;
+        priority::admit_class(class, &others).map_err(|why| a.forbidden(why))
+    }
+}
+
+/// DefaultTolerationSeconds and TaintNodesByCondition.
+pub struct Tolerations;
+
+#[async_trait]
+impl Admission for Tolerations {
+    fn name(&self) -> &'static str {
+        "DefaultTolerationSeconds"
+    }
+    fn handles(&self, a: &Attributes<'_>) -> bool {
+        creates(a, "", "pods") || creates(a, "", "nodes")
+    }
+    async fn mutate(
+        &self,
+        object: &mut dyn Object,
+        _: Option<&dyn Object>,
+        _: &Attributes<'_>,
+    ) -> Result<(), ApiError> {
+        if let Some(pod) = object.downcast_mut::<Pod>() {
+            tolerations::admit_pod(pod);
+        } else if let Some(node) = object.downcast_mut::<Node>() {
+            tolerations::admit_node(node);
+        }
+        Ok(())
+    }
+}
+
+pub struct LimitRanger;
+
+#[async_trait]
+impl Admission for LimitRanger {
+    fn name(&self) -> &'static str {
+        "LimitRanger"
+    }
+    fn handles(&self, a: &Attributes<'_>) -> bool {
+        let claim = a.is("", "persistentvolumeclaims", "") && a.operation != Operation::Delete;
+        creates(a, "", "pods") || claim
+    }
+    async fn mutate(
+        &self,
+        object: &mut dyn Object,
+        _: Option<&dyn Object>,
+        a: &Attributes<'_>,
+    ) -> Result<(), ApiError> {
+        if let Some(pod) = object.downcast_mut::<Pod>() {
+            limit_ranger::default_pod(pod, &ranges(a).await?);
+        }
+        Ok(())
+    }
+    async fn validate(
+        &self,
+        object: Option<&dyn Object>,
+        _: Option<&dyn Object>,
+        a: &Attributes<'_>,
+    ) -> Result<(), ApiError> {
+        let Some(object) = object else { return Ok(()) };
+        let broken = if let Some(pod) = object.downcast::<Pod>() {
+            limit_ranger::check_pod(pod, &ranges(a).await?)
+        } else if let Some(claim) = object.downcast::<PersistentVolumeClaim>() {
+            limit_ranger::check_claim(claim, &ranges(a).await?)
+        } else {
+            Vec::new()
+        };
+        match broken.as_slice() {
+            [] => Ok(()),
+            [one] => Err(a.forbidden(one)),
+            many => Err(a.forbidden(format!("[{}]", many.join(", ")))),
+        }
+    }
+}
+
+async fn ranges(a: &Attributes<'_>) -> Result<Vec<LimitRange>, ApiError> {
+    a.server.read_all("limitranges", a.namespace).await
+}
+
+/// DefaultStorageClass and StorageObjectInUseProtection.
+pub struct Storage;
+
+#[async_trait]
+impl Admission for Storage {
+    fn name(&self) -> &'static str {
+        "StorageObjectInUseProtection"
+    }
+    fn handles(&self, a: &Attributes<'_>) -> bool {
+        creates(a, "", "persistentvolumeclaims") || creates(a, "", "persistentvolumes")
+    }
+    async fn mutate(
+        &self,
+        object: &mut dyn Object,
+        _: Option<&dyn Object>,
+        a: &Attributes<'_>,
+    ) -> Result<(), ApiError> {
+        if let Some(claim) = object.downcast_mut::<PersistentVolumeClaim>() {
+            storage::admit_claim(claim, &a.server.read_all("storageclasses", "").await?);
+        } else if let Some(volume) = object.downcast_mut::<PersistentVolume>() {
+            storage::admit_volume(volume);
+        }
+        Ok(())
+    }
+}
+
+/// RuntimeClass: overhead comes from a class, never from a person.
+pub struct RuntimeClasses;
+
+#[async_trait]
+impl Admission for RuntimeClasses {
+    fn name(&self) -> &'static str {
+        "RuntimeClass"
+    }
+    fn handles(&self, a: &Attributes<'_>) -> bool {
+        creates(a, "", "pods")
+    }
+    async fn validate(
+        &self,
+        object: Option<&dyn Object>,
+        _: Option<&dyn Object>,
+        a: &Attributes<'_>,
+    ) -> Result<(), ApiError> {
+        let Some(spec) = object.and_then(|o| o.downcast::<Pod>()).and_then(|p| p.spec.as_ref()) else { return Ok(()) };
+        if let Some(class) = spec.runtime_class_name.as_deref().filter(|c| !c.is_empty()) {
+            return Err(a.forbidden(format!("pod rejected: RuntimeClass \"{class}\" not found")));
+        }
+        if spec.overhead.as_ref().is_some_and(|o| !o.is_empty()) {
+            return Err(
+                a.forbidden("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,80 @@
+//! Questions to the API server that are put as objects and never stored: who am I, may I, is this token good, give me a token.
+mod access;
+mod eviction;
+mod identity;
+mod token_request;
+
+use crate::auth::tokens::{BoundObjects, Keys, ServiceAccountTokens};
+use crate::body::{Body, RequestBody};
+use crate::handler::{Call, read_body};
+use crate::query::WriteOptions;
+use crate::registry::decode::{self, Body as Sent};
+use crate::subresource::Handler;
+use crate::{ApiServer, respond};
+use async_trait::async_trait;
+use http::{Request, Response, StatusCode};
+use isopod_api::k8s::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use isopod_api::status::ApiError;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::{Arc, OnceLock, Weak};
+
+/// All of them.
+pub fn handlers(keys: &Arc<Keys>, tokens: &Arc<ServiceAccountTokens>) -> Vec<Arc<dyn Handler>> {
+    vec![
+        Arc::new(access::AccessReviews),
+        Arc::new(identity::Identity { tokens: Arc::clone(tokens) }),
+        Arc::new(token_request::TokenRequests { keys: Arc::clone(keys) }),
+        Arc::new(eviction::Evictions),
+    ]
+}
+
+/// Reads the body as the kind it must be, with the checks every body gets.
+async fn read<T: DeserializeOwned>(
+    call: &Call,
+    request: Request<RequestBody>,
+    (group, version, kind): (&str, &str, &str),
+) -> Result<(T, WriteOptions), ApiError> {
+    let options = WriteOptions::from_query(&call.query, "CreateOptions", false)?;
+    let body = read_body(request.into_body()).await?;
+    let sent = Sent { bytes: &body, content_type: call.content_type(), validation: options.field_validation };
+    let object = decode::typed(&sent, group, version, kind, &call.warnings)?;
+    Ok((object, options))
+}
+
+fn created(call: &Call, object: &impl Serialize) -> Result<Response<Body>, ApiError> {
+    let value = serde_json::to_value(object).map_err(ApiError::internal)?;
+    Ok(respond::value(StatusCode::CREATED, call.form.encoding, &value))
+}
+
+/// The uids of live objects, for checking what tokens are bound to. The server is told of later, because it needs the tokens to be
+/// made itself.
+#[derive(Default)]
+pub struct StoredObjects(OnceLock<Weak<ApiServer>>);
+
+impl StoredObjects {
+    /// The first call counts.
+    pub fn of(&self, server: &Arc<ApiServer>) {
+        if self.0.set(Arc::downgrade(server)).is_err() {
+            tracing::debug!("the objects of tokens are known already");
+        }
+    }
+}
+
+/// Any object, for its metadata alone.
+#[derive(serde::Deserialize)]
+struct Bare {
+    #[serde(default)]
+    metadata: ObjectMeta,
+}
+
+#[async_trait]
+impl BoundObjects for StoredObjects {
+    async fn uid(&self, resource: &str, namespace: &str, name: &str) -> Option<String> {
+        let server = self.0.get()?.upgrade()?;
+        let found = server.read::<Bare>(resource, namespace, name).await;
+        let object =
+            found.inspect_err(|error| tracing::warn!(?error, resource, name, "cannot check a token")).ok()??;
+        object.metadata.uid.filter(|_| object.metadata.deletion_timestamp.is_none())
+    }
+}

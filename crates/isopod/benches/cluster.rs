@@ -1,0 +1,257 @@
+//! The whole binary, measured from outside through HTTPS: start, memory, CPU, writes, reads, watches.
+//!
+//! Every figure is printed with its conditions; what a disk or a core can do at all is measured in the same run, so that
+//! figures of different machines can be compared as ratios.
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const PODS: usize = 10_000;
+
+struct Cluster {
+    dir: tempfile::TempDir,
+}
+
+impl Cluster {
+    fn isopod(&self, words: &[&str]) -> std::process::Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_isopod"));
+        command.args(words).arg("--data-dir").arg(self.dir.path().join("data"));
+        let out = command.output().expect("cannot run isopod");
+        assert!(out.status.success(), "isopod {words:?}: {}", String::from_utf8_lossy(&out.stderr));
+        out
+    }
+    fn kubeconfig(&self) -> PathBuf {
+        self.dir.path().join("kubeconfig")
+    }
+    fn up() -> (Self, Duration) {
+        let cluster = Self { dir: tempfile::tempdir().expect("no temporary directory") };
+        let file = cluster.kubeconfig();
+        let begun = Instant::now();
+        cluster.isopod(&["up", "--kubeconfig", &file.to_string_lossy()]);
+        (cluster, begun.elapsed())
+    }
+    fn pid(&self) -> u64 {
+        let out = self.isopod(&["status", "-o", "json"]);
+        let status: Value = serde_json::from_slice(&out.stdout).expect("status is JSON");
+        status["pid"].as_u64().expect("a pid")
+    }
+    async fn client(&self) -> kube::Client {
+        let kubeconfig = kube::config::Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("a config");
+        kube::Client::try_from(config).expect("a client")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.isopod(&["delete"]);
+    }
+}
+
+fn say(what: &str, figure: &str) {
+    println!("{what:<72} {figure}");
+}
+
+fn resident_mb(pid: u64) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the server runs");
+    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|n| n.parse::<f64>().ok()).expect("a number") / 1024.0
+}
+
+/// CPU time so far, in seconds.
+fn cpu_seconds(pid: u64) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the server runs");
+    let after = stat.rsplit_once(')').expect("a command name").1;
+    let fields: Vec<f64> = after.split_whitespace().skip(11).take(2).filter_map(|f| f.parse().ok()).collect();
+    fields.iter().sum::<f64>() / 100.0
+}
+
+fn percentile(sorted: &[Duration], share: f64) -> Duration {
+    let at = ((sorted.len() as f64 - 1.0) * share).round() as usize;
+    sorted.get(at).copied().unwrap_or_default()
+}
+
+fn ms(d: Duration) -> String {
+    format!("{:.2} ms", d.as_secs_f64() * 1000.0)
+}
+
+fn start_up() {
+    let mut times: Vec<Duration> = (0..7).map(|_| Cluster::up().1).collect();
+    times.sort();
+    say(
+        "isopod up to ready, fresh data directory, 7 times: median, worst",
+        &format!("{}, {}", ms(percentile(&times, 0.5)), ms(percentile(&times, 1.0))),
+    );
+}
+
+/// One writer, 1 KB a write, one fdatasync each: what the disk can do.
+fn bare_disk(dir: &Path) -> f64 {
+    let mut file = std::fs::File::create(dir.join("bare")).expect("a file");
+    let begun = Instant::now();
+    let mut writes = 0;
+    while begun.elapsed() < Duration::from_secs(2) {
+        file.write_all(&[7; 1024]).and_then(|()| file.sync_data()).expect("the disk writes");
+        writes += 1;
+    }
+    f64::from(writes) / begun.elapsed().as_secs_f64()
+}
+
+async fn creates(client: &kube::Client, disk: f64) {
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    for clients in [1usize, 16, 64] {
+        let begun = Instant::now();
+        let end = begun + Duration::from_secs(3);
+        let done: usize = stream::iter(0..clients)
+            .map(|c| {
+                let maps = maps.clone();
+                async move {
+                    let mut n = 0;
+                    while Instant::now() < end {
+                        let map = json!({"metadata": {"name": format!("b-{clients}-{c}-{n}")}, "data": {"k": "x".repeat(600)}});
+                        let map = serde_json::from_value(map).expect("a ConfigMap");
+                        maps.create(&PostParams::default(), &map).await.expect("created");
+                        n += 1;
+                    }
+                    n
+                }
+            })
+            .buffer_unordered(clients)
+            .fold(0, |sum, n| async move { sum + n })
+            .await;
+        let rate = done as f64 / begun.elapsed().as_secs_f64();
+        say(
+            &format!(
+                "durable creates (1 KB ConfigMap, HTTPS), {clients} clients; ratio to bare fdatasync ({disk:.0}/s)"
+            ),
+            &format!("{rate:.0}/s, {:.2}", rate / disk),
+        );
+    }
+}
+
+fn pod(n: usize) -> Pod {
+    let value = json!({
+        "metadata": {"name": format!("pod-{n}"), "labels": {"app": format!("a{}", n % 10)}, "annotations": {"filler": "x".repeat(1500)}},
+        // Nobody schedules them: only the store and the API are measured.
+        "spec": {"schedulerName": "nobody", "containers": [{"name": "c", "image": "x", "env": [{"name": "E", "value": "y".repeat(300)}]}]}
+    });
+    serde_json::from_value(value).expect("a Pod")
+}
+
+async fn reads(client: &kube::Client, pid: u64) {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
+    let begun = Instant::now();
+    stream::iter(0..PODS)
+        .map(|n| {
+            let pods = pods.clone();
+            async move { pods.create(&PostParams::default(), &pod(n)).await.map(drop) }
+        })
+        .buffer_unordered(64)
+        .try_collect::<()>()
+        .await
+        .expect("pods are created");
+    say(&format!("{PODS} pods of 3 KB created by 64 clients"), &format!("{:.1} s", begun.elapsed().as_secs_f64()));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    say(&format!("memory with {PODS} pods of 3 KB (aim: under 200 MB)"), &format!("{:.0} MB", resident_mb(pid)));
+    for (form, accept) in [("JSON", "application/json"), ("Table", "application/json;as=Table;g=meta.k8s.io;v=v1")] {
+        let mut times = Vec::new();
+        let mut size = 0;
+        for _ in 0..5 {
+            let request = http::Request::get("/api/v1/namespaces/default/pods")
+                .header("accept", accept)
+                .body(Vec::new())
+                .expect("a request");
+            let begun = Instant::now();
+            size = client.request_text(request).await.expect("a list").len();
+            times.push(begun.elapsed());
+        }
+        times.sort();
+        say(
+            &format!("list of {PODS} pods, {form}, {:.1} MB: median of 5", size as f64 / 1e6),
+            &ms(percentile(&times, 0.5)),
+        );
+    }
+    let mut times = Vec::new();
+    for n in 0..500 {
+        let begun = Instant::now();
+        pods.get(&format!("pod-{n}")).await.expect("a pod");
+        times.push(begun.elapsed());
+    }
+    times.sort();
+    say(
+        "get of one pod: p50, p99 of 500",
+        &format!("{}, {}", ms(percentile(&times, 0.5)), ms(percentile(&times, 0.99))),
+    );
+    let few = pods.list(&ListParams::default().labels("app=a3")).await.expect("a list");
+    assert_eq!(few.items.len(), PODS / 10);
+}
+
+/// From the request of a write to its event at the first of the watchers.
+async fn watches(cluster: &Cluster, watchers: usize, slow: bool) {
+    let client = cluster.client().await;
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "kube-public");
+    let since = maps.list(&ListParams::default()).await.expect("a list").metadata.resource_version.expect("a version");
+    let (send, mut seen) = tokio::sync::mpsc::channel::<(String, Instant)>(1024);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..watchers {
+        let (maps, since, send) = (maps.clone(), since.clone(), send.clone());
+        tasks.spawn(async move {
+            let mut events = maps.watch(&WatchParams::default(), &since).await.expect("a watch").boxed();
+            while let Some(Ok(event)) = events.next().await {
+                if let (0, WatchEvent::Added(map)) = (n, event) {
+                    let name = map.metadata.name.unwrap_or_default();
+                    if send.send((name, Instant::now())).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+    }
+    let stuck = if slow { Some(maps.watch(&WatchParams::default(), &since).await.expect("a watch")) } else { None };
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut times = Vec::new();
+    for n in 0..200 {
+        let name = format!("w-{watchers}-{slow}-{n}");
+        let map = serde_json::from_value(json!({"metadata": {"name": name}, "data": {"k": "x".repeat(2000)}}))
+            .expect("a map");
+        let begun = Instant::now();
+        maps.create(&PostParams::default(), &map).await.expect("created");
+        let (got, at) = seen.recv().await.expect("an event");
+        assert_eq!(got, name);
+        times.push(at.duration_since(begun));
+    }
+    times.sort();
+    drop(stuck);
+    let beside = if slow { " and one that never reads" } else { "" };
+    say(
+        &format!("write to its event, {watchers} watchers{beside}: p50, p99 of 200"),
+        &format!("{}, {}", ms(percentile(&times, 0.5)), ms(percentile(&times, 0.99))),
+    );
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    println!(
+        "isopod, release build, {} cores, this process and the server side by side",
+        std::thread::available_parallelism().map_or(0, usize::from)
+    );
+    start_up();
+    let (cluster, _) = Cluster::up();
+    let pid = cluster.pid();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    say("memory idle (aim: under 60 MB)", &format!("{:.0} MB", resident_mb(pid)));
+    let before = cpu_seconds(pid);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    say("CPU idle over 10 s (aim: under 0.5 % of a core)", &format!("{:.2} %", (cpu_seconds(pid) - before) * 10.0));
+    let client = cluster.client().await;
+    creates(&client, bare_disk(cluster.dir.path())).await;
+    for (watchers, slow) in [(1, false), (1000, false), (1000, true)] {
+        watches(&cluster, watchers, slow).await;
+    }
+    let (full, _) = Cluster::up();
+    reads(&full.client().await, full.pid()).await;
+}

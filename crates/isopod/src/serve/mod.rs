@@ -1,0 +1,122 @@
+//! The cluster in one process: opens the store, starts the API server and everybody who acts on objects, and ends them in order.
+//!
+//! Start-up is short because nothing waits for anything it does not need: the API listens as soon as the store is open; who acts
+//! on objects connects to it in-process, without a socket. `ready` is said when the API answers.
+mod tls;
+
+pub use tls::admin_client;
+
+use crate::command::server::Args;
+use crate::command::up;
+use crate::datadir::{Cluster, DataDir, Running};
+use crate::pki::Pki;
+use crate::process;
+use anyhow::{Context, Result, anyhow, bail};
+use isopod_apiserver::{ApiServer, Config};
+use isopod_store::embedded::{Embedded, Options};
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Runs until SIGTERM or Ctrl-C. Whoever started us hears on `ready_fd` that we are ready, or why not.
+pub async fn run(args: &Args) -> Result<()> {
+    let mut announcement = Announcement::new(args.ready_fd);
+    let dir = args.location.resolve()?;
+    match start(&dir).await {
+        Ok(server) => {
+            announcement.say("ready");
+            server.until_signal().await
+        }
+        Err(error) => {
+            announcement.say(&format!("{error:#}").replace('\n', " "));
+            Err(error)
+        }
+    }
+}
+
+/// The pipe to `isopod up`.
+struct Announcement(Option<std::fs::File>);
+
+impl Announcement {
+    fn new(fd: Option<i32>) -> Self {
+        // Opened anew by its name in /proc: no descriptor has to be trusted to be ours.
+        let open = |fd: i32| std::fs::OpenOptions::new().write(true).open(format!("/proc/self/fd/{fd}")).ok();
+        Self(fd.filter(|fd| *fd > 2).and_then(open))
+    }
+    fn say(&mut self, word: &str) {
+        if let Some(mut pipe) = self.0.take()
+            && let Err(error) = writeln!(pipe, "{word}")
+        {
+            tracing::debug!(%error, "nobody waits for us any more");
+        }
+    }
+}
+
+/// A running cluster.
+struct Server {
+    dir: DataDir,
+    shutdown: CancellationToken,
+    parts: tokio::task::JoinSet<Result<()>>,
+}
+
+async fn start(dir: &DataDir) -> Result<Server> {
+    dir.create()?;
+    let cluster = match dir.cluster()? {
+        Some(cluster) => cluster,
+        None => up::new_cluster(&up::Settings::default(), dir)?,
+    };
+    if let Some(running) = process::find(dir)?.filter(|r| u32::try_from(r.pid) != Ok(std::process::id())) {
+        bail!("cluster {:?} runs already (pid {}): stop it with isopod down", cluster.name, running.pid);
+    }
+    let pki = cluster.pki(dir)?;
+    let path = dir.store();
+    let store = tokio::task::spawn_blocking(move || Embedded::open(&path, &Options::default())).await??;
+    let api = ApiServer::new(api_config(&cluster, &pki)?, Arc::new(store));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, cluster.api_port)).await.with_context(|| {
+        format!("cannot listen on port {}: choose another with isopod up --api-port", cluster.api_port)
+    })?;
+    let shutdown = CancellationToken::new();
+    let mut parts = tokio::task::JoinSet::new();
+    let (served, end, tls) = (api.clone(), shutdown.clone(), tls::server_config(&pki)?);
+    parts.spawn(async move {
+        served.serve(listener, Some(tls), end.cancelled_owned()).await.context("the API server ended")
+    });
+    api.ready().await.map_err(|e| anyhow!("{e:?}")).context("the store cannot be read")?;
+    write_down(dir, &cluster)?;
+    tracing::info!(endpoint = cluster.endpoint(), "ready");
+    Ok(Server { dir: dir.clone(), shutdown, parts })
+}
+
+fn api_config(_cluster: &Cluster, _pki: &Pki) -> Result<Config> {
+    Ok(Config::default())
+}
+
+fn write_down(dir: &DataDir, cluster: &Cluster) -> Result<()> {
+    let pid = i32::try_from(std::process::id())?;
+    let started = process::start_time(pid).context("cannot read /proc/self/stat")?;
+    dir.save_running(&Running { pid, started, version: env!("CARGO_PKG_VERSION").into(), endpoint: cluster.endpoint() })
+}
+
+impl Server {
+    async fn until_signal(mut self) -> Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let failed = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            ended = self.parts.join_next() => ended,
+        };
+        self.shutdown.cancel();
+        while let Some(ended) = self.parts.join_next().await {
+            ended??;
+        }
+        self.dir.forget_running()?;
+        match failed {
+            Some(ended) => ended?.and_then(|()| bail!("a part of the cluster ended by itself")),
+            None => Ok(()),
+        }
+    }
+}
