@@ -1,7 +1,6 @@
 //! `isopod up`: a cluster in the background, ready when the command returns. Running it again changes nothing.
 use crate::datadir::{Cluster, DataDir, Location};
 use crate::kubeconfig::{self, Entry};
-use crate::pki::Pki;
 use crate::{ports, process};
 use anyhow::{Context, Result, bail};
 use std::fs::OpenOptions;

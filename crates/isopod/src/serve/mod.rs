@@ -10,9 +10,16 @@ use crate::command::server::Args;
 use crate::command::up;
 use crate::datadir::{Cluster, DataDir, Running};
 use crate::pki::Pki;
+use crate::ports::Cidr;
 use crate::process;
 use anyhow::{Context, Result, anyhow, bail};
-use isopod_apiserver::{ApiServer, Config};
+use isopod_apiserver::admission::Chain;
+use isopod_apiserver::allocation::{Allocator, Ranges};
+use isopod_apiserver::auth::certificates::ClientCertificates;
+use isopod_apiserver::auth::tokens::{Keys, ServiceAccountTokens};
+use isopod_apiserver::reviews::StoredObjects;
+use isopod_apiserver::{ApiServer, Config, endpoints, reviews};
+use isopod_store::Store;
 use isopod_store::embedded::{Embedded, Options};
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -20,6 +27,9 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+/// Kubernetes' default (`--service-node-port-range`).
+const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
 
 /// Runs until SIGTERM or Ctrl-C. Whoever started us hears on `ready_fd` that we are ready, or why not.
 pub async fn run(args: &Args) -> Result<()> {
@@ -74,7 +84,10 @@ async fn start(dir: &DataDir) -> Result<Server> {
     let pki = cluster.pki(dir)?;
     let path = dir.store();
     let store = tokio::task::spawn_blocking(move || Embedded::open(&path, &Options::default())).await??;
-    let api = ApiServer::new(api_config(&cluster, &pki)?, Arc::new(store));
+    let store: Arc<dyn Store> = Arc::new(store);
+    let (config, bound) = api_config(&cluster, &pki, &store)?;
+    let api = ApiServer::new(config, store);
+    bound.of(&api);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, cluster.api_port)).await.with_context(|| {
         format!("cannot listen on port {}: choose another with isopod up --api-port", cluster.api_port)
     })?;
@@ -90,8 +103,20 @@ async fn start(dir: &DataDir) -> Result<Server> {
     Ok(Server { dir: dir.clone(), shutdown, parts })
 }
 
-fn api_config(_cluster: &Cluster, _pki: &Pki) -> Result<Config> {
-    Ok(Config::default())
+/// Everything the API server is made of, and the place where its tokens look up what they are bound to.
+fn api_config(cluster: &Cluster, pki: &Pki, store: &Arc<dyn Store>) -> Result<(Config, Arc<StoredObjects>)> {
+    let keys = Arc::new(Keys::from_pem(&pki.service_account_key)?);
+    let bound = Arc::new(StoredObjects::default());
+    let tokens = Arc::new(ServiceAccountTokens::new(Arc::clone(&keys), bound.clone()));
+    let services: Cidr = cluster.service_cidr.parse()?;
+    let ranges = Ranges { service_base: services.address(0), service_bits: services.bits, node_ports: NODE_PORTS };
+    let mut config = Config::default();
+    config.endpoints = endpoints::standard(&config.kinds, &keys);
+    config.subresources.extend(reviews::handlers(&keys, &tokens));
+    config.authenticators = vec![Arc::new(ClientCertificates), tokens];
+    config.admission = Chain::standard();
+    config.hooks = vec![Arc::new(Allocator::new(ranges, Arc::clone(store)))];
+    Ok((config, bound))
 }
 
 fn write_down(dir: &DataDir, cluster: &Cluster) -> Result<()> {
