@@ -4,6 +4,7 @@
 //! against the release binary. `soak` holds the long repetitions that CI has no time for.
 mod bench;
 mod e2e;
+mod protobuf;
 mod schema;
 mod sh;
 mod soak;
@@ -27,6 +28,8 @@ enum Task {
     Soak(soak::Args),
     /// Makes the committed table of types from published OpenAPI definitions.
     Schema(schema::Args),
+    /// Makes the committed table of protobuf field numbers from the crate k8s-pb.
+    Protobuf(protobuf::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -37,5 +40,6 @@ fn main() -> anyhow::Result<()> {
         Task::Bench(args) => bench::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Schema(args) => schema::run(&args),
+        Task::Protobuf(args) => protobuf::run(&args),
     }
 }

@@ -19,6 +19,7 @@ pub mod names;
 pub mod openapi;
 pub mod patch;
 pub mod print;
+pub mod protobuf;
 pub mod quantity;
 pub mod quota;
 pub mod schema;

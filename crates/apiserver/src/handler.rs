@@ -6,6 +6,7 @@ use crate::query::Query;
 use crate::request::{self, ResourceInfo, Target, Verb};
 use crate::resources::Resource;
 use crate::respond::{self, Warnings};
+use crate::transcode::transcode;
 use crate::{ApiServer, MAX_BODY, registry, subresource};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -200,6 +201,7 @@ async fn resource(
     let timeout = server.config.request_timeout;
     let streaming = info.verb == Verb::Watch || server.handlers.streams(&resource, &info.subresource);
     let form = if streaming && info.verb != Verb::Watch { Form::JSON } else { negotiate::negotiate(&parts.headers)? };
+    let (parts, body) = transcode(parts, body).await?;
     let headers = parts.headers.clone();
     let call = Call { server, resource, info, query, user, headers, form, warnings: Warnings::default() };
     if let Some(text) = call.resource.ops.deprecation() {

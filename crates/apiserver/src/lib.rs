@@ -25,6 +25,7 @@ pub mod reviews;
 mod server;
 pub mod subresource;
 mod table;
+mod transcode;
 pub mod watch_cache;
 
 pub use auth::UserInfo;
