@@ -440,6 +440,14 @@ impl WriteContext<'_> {
     }
 }
 
+/// How Kubernetes' storage words a precondition that does not hold (`NewInvalidObjError`).
+pub(crate) fn precondition_failed(key: &str, what: &str, asked: &str, is: &str) -> String {
+    format!(
+        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+         {what} in precondition: {asked}, {what} in object meta: {is}"
+    )
+}
+
 /// Kubernetes keeps times to the second.
 fn truncated(now: jiff::Timestamp) -> jiff::Timestamp {
     jiff::Timestamp::from_second(now.as_second()).unwrap_or(now)

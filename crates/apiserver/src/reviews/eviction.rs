@@ -2,7 +2,7 @@
 use super::read;
 use crate::body::{Body, RequestBody};
 use crate::handler::Call;
-use crate::registry::{Live, Produced, Rules, WriteContext, delete_object};
+use crate::registry::{Live, OwnRules, Produced, Rules, WriteContext, delete_object};
 use crate::resources::Resource;
 use crate::respond;
 use crate::subresource::Handler;
@@ -18,6 +18,10 @@ use serde_json::json;
 use std::sync::Arc;
 
 pub(super) struct Evictions;
+
+/// What an eviction changes is the server's own doing, and right.
+struct EvictionRules;
+impl OwnRules for EvictionRules {}
 
 const REFUSED: &str = "Cannot evict pod as it would violate the pod's disruption budget.";
 /// More evictions than this that the disruption controller has not seen yet are refused.
@@ -193,7 +197,7 @@ fn context<'a>(
         namespace: &call.info.namespace,
         name,
         subresource,
-        rules: Rules::Own,
+        rules: Rules::Own(&EvictionRules),
         user: &call.user,
         manager: "",
         dry_run,
