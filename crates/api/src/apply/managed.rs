@@ -7,6 +7,9 @@ use super::set::FieldSet;
 use serde_json::{Map, Value};
 use std::cmp::Ordering;
 
+/// Entries of one object. Kubernetes knows no limit; entries are compared with each other, and a request of 3 MB could hold 30,000.
+const MAX_ENTRIES: usize = 1_000;
+
 /// How a manager came to own fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
@@ -120,6 +123,8 @@ fn raw_touches(raw: &Map<String, Value>, set: &FieldSet) -> bool {
 pub enum ManagedFieldsError {
     #[error("managedFields must be a list of objects")]
     NotAList,
+    #[error("more than {MAX_ENTRIES} managed fields entries: {0}")]
+    TooMany(usize),
     #[error("operation must be `Apply` or `Update`")]
     Operation,
     #[error("apiVersion must not be empty")]
@@ -159,6 +164,9 @@ impl Managed {
             Some(Value::Array(items)) => items,
             Some(_) => return Err(ManagedFieldsError::NotAList),
         };
+        if items.len() > MAX_ENTRIES {
+            return Err(ManagedFieldsError::TooMany(items.len()));
+        }
         let mut out = Self { entries: Vec::with_capacity(items.len()) };
         for (index, item) in items.into_iter().enumerate() {
             let entry = decode_entry(index, item, trust)?;

@@ -251,6 +251,7 @@ fn entries_can_be_cleared_and_cannot_be_broken() {
         json!([{"manager": "x", "operation": "Nope", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {}}]),
         json!([{"manager": "x", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {"z": {}}}]),
         json!([{"manager": "x", "operation": "Apply", "apiVersion": "v1", "fieldsType": "V9"}]),
+        json!(vec![json!({"manager": "x", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1"}); 1_001]),
         json!("x"),
     ] {
         s.update("breaker", with(broken));
