@@ -1,18 +1,23 @@
 //! The rows of the catalogue, one file a kind. A new kind is a new file and one line in [`all`].
 use crate::catalogue::{KindOps, Typed};
 
+pub mod access_reviews;
 pub mod addresses;
+pub mod authentication_reviews;
+pub mod binding;
 pub mod config_map;
 pub mod controller_revision;
 pub mod daemon_set;
 pub mod deployment;
 pub mod endpoint_slice;
 pub mod endpoints;
+pub mod event;
 pub mod internal;
 pub mod lease;
 pub mod limit_range;
 pub mod namespace;
 pub mod node;
+pub mod persistent_volume;
 pub mod persistent_volume_claim;
 pub mod pod;
 pub mod pod_disruption_budget;
@@ -35,14 +40,17 @@ pub mod workload;
 pub fn all() -> Vec<&'static dyn KindOps> {
     vec![
         // v1
+        &Typed::<binding::Bindings>::NEW,
         &Typed::<config_map::ConfigMaps>::NEW,
         &Typed::<endpoints::AllEndpoints>::NEW,
+        &Typed::<event::Events>::NEW,
         &Typed::<limit_range::LimitRanges>::NEW,
         &Typed::<namespace::Namespaces>::NEW,
         &Typed::<node::Nodes>::NEW,
         &Typed::<pod::Pods>::NEW,
         &Typed::<pod_template::PodTemplates>::NEW,
         &Typed::<replication_controller::ReplicationControllers>::NEW,
+        &Typed::<persistent_volume::PersistentVolumes>::NEW,
         &Typed::<persistent_volume_claim::PersistentVolumeClaims>::NEW,
         &Typed::<resource_quota::ResourceQuotas>::NEW,
         &Typed::<secret::Secrets>::NEW,
@@ -54,6 +62,16 @@ pub fn all() -> Vec<&'static dyn KindOps> {
         &Typed::<deployment::Deployments>::NEW,
         &Typed::<replica_set::ReplicaSets>::NEW,
         &Typed::<stateful_set::StatefulSets>::NEW,
+        // events.k8s.io/v1
+        &Typed::<event::events_v1::EventsV1>::NEW,
+        // authentication.k8s.io/v1
+        &Typed::<authentication_reviews::SelfSubjectReviews>::NEW,
+        &Typed::<authentication_reviews::TokenReviews>::NEW,
+        // authorization.k8s.io/v1
+        &Typed::<access_reviews::LocalSubjectAccessReviews>::NEW,
+        &Typed::<access_reviews::SelfSubjectAccessReviews>::NEW,
+        &Typed::<access_reviews::SelfSubjectRulesReviews>::NEW,
+        &Typed::<access_reviews::SubjectAccessReviews>::NEW,
         // policy/v1
         &Typed::<pod_disruption_budget::PodDisruptionBudgets>::NEW,
         // scheduling.k8s.io/v1
