@@ -4,6 +4,7 @@
 //! A controller is two files: `plan.rs` (no clock, no I/O; all the thinking and nearly all the tests) and `run.rs` (watching and
 //! carrying out). A pass acts on one key, never before it has observed what the pass before it did, and ends.
 pub mod deployment;
+pub mod endpoints;
 pub mod endpointslice;
 pub mod garbage;
 mod kinds;
@@ -68,6 +69,7 @@ pub async fn run_all(
     replicaset::replica_sets(&spawner);
     replicaset::replication_controllers(&spawner);
     endpointslice::endpoint_slices(&spawner);
+    endpoints::endpoints(&spawner);
     serviceaccount::service_accounts(&spawner);
     if let Some(ca) = config.root_ca {
         serviceaccount::root_ca(&spawner, ca);

@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn history_is_bounded() {
-        let long = (0..500).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+        let long = (0..1000).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
         let mut set = rs(&[(REVISION, "500"), (HISTORY, &long[..1999])]);
         assert!(sync(&Deployment::default(), &mut set, 501));
         let a = set.metadata.annotations.unwrap();

@@ -16,9 +16,9 @@ pub fn is_due(pass: &Pass<'_>) -> bool {
 pub fn scale(pass: &mut Pass<'_>) {
     let wanted = i64::from(replicas(pass.deployment));
     if let Some(only) = active_or_latest(pass) {
-        if pass.sets.all.get(only).is_some_and(|s| s.size() != wanted) {
-            pass.scale(only, wanted);
-        }
+        // Also when the size is right already: the set must be marked as scaled for the new number, or the change would stay due
+        // and the rollout never go on (Kubernetes returns here).
+        pass.scale(only, wanted);
         return;
     }
     if saturated(pass) {

@@ -7,3 +7,4 @@ pub mod plan;
 mod run;
 
 pub use run::endpoint_slices;
+pub(crate) use run::services_of;

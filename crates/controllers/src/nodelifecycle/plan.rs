@@ -117,7 +117,7 @@ mod tests {
         Timestamp::from_second(s).unwrap()
     }
 
-    fn node(ready: &str, extra: Value) -> Node {
+    fn node(ready: &str, extra: &Value) -> Node {
         let mut v = json!({"metadata": {"name": "n", "creationTimestamp": "1970-01-01T00:00:00Z"}, "spec": extra,
             "status": {"conditions": [{"type": "Ready", "status": ready}, {"type": "DiskPressure", "status": "False"}]}});
         if ready.is_empty() {
@@ -153,15 +153,15 @@ mod tests {
             ("True", json!({"taints": [{"key": UNREACHABLE, "effect": "NoExecute"}]}), ""),
         ];
         for (ready, spec, want) in table {
-            assert_eq!(keys(taints(&node(ready, spec.clone()), t(1))), want, "{ready} {spec}");
+            assert_eq!(keys(taints(&node(ready, &spec), t(1))), want, "{ready} {spec}");
         }
     }
 
     #[test]
     fn silence_becomes_unknown_once() {
-        let mut n = node("True", json!({}));
+        let mut n = node("True", &json!({}));
         assert_eq!(deadline(&n, Some(t(100))), t(150));
-        assert_eq!(deadline(&node("", json!({})), None), t(60));
+        assert_eq!(deadline(&node("", &json!({})), None), t(60));
         let conditions = silent(&n, t(200)).unwrap();
         let told: Vec<_> =
             conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_deref().unwrap())).collect();
