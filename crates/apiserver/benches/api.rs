@@ -171,8 +171,9 @@ fn pod(i: usize) -> Value {
 
 fn status() -> Value {
     let condition = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": "2026-11-23T01:29:51Z"});
+    let conditions: Vec<Value> = ["Initialized", "Ready", "ContainersReady"].into_iter().map(condition).collect();
     json!({"status": {"phase": "Running", "podIP": "10.1.2.3", "podIPs": [{"ip": "10.1.2.3"}], "hostIP": "10.0.0.1",
-        "conditions": ["Initialized", "Ready", "ContainersReady"].map(condition),
+        "conditions": conditions,
         "containerStatuses": [{"name": "web", "ready": true, "restartCount": 0, "image": "registry.example/web:v4",
             "imageID": "sha256:00", "state": {"running": {"startedAt": "2026-11-23T01:29:51Z"}}}]}})
 }
