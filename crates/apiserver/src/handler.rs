@@ -15,7 +15,8 @@ use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use isopod_api::catalogue::Verbs;
-use isopod_api::status::{ApiError, Named};
+use isopod_api::names::path_segment;
+use isopod_api::status::{ApiError, Details, Named};
 use std::sync::Arc;
 
 /// Paths that are not resources: discovery, OpenAPI, health, metrics.
@@ -84,10 +85,22 @@ pub(crate) async fn handle(server: Arc<ApiServer>, request: Request<RequestBody>
     }
 }
 
+const METHODS: [http::Method; 6] = [
+    http::Method::GET,
+    http::Method::HEAD,
+    http::Method::POST,
+    http::Method::PUT,
+    http::Method::PATCH,
+    http::Method::DELETE,
+];
+
 async fn dispatch(server: Arc<ApiServer>, request: Request<RequestBody>) -> Result<Response<Body>, ApiError> {
     let (mut parts, body) = request.into_parts();
     let user = authenticate(&server, &parts).await?;
     parts.extensions.insert(user.clone());
+    if !METHODS.contains(&parts.method) {
+        return Err(ApiError::generic(405));
+    }
     let query = Query::parse(parts.uri.query());
     let path = parts.uri.path().to_owned();
     match request::parse(&parts.method, &path, query.flag("watch")) {
@@ -198,6 +211,7 @@ async fn resource(
     };
     let resource = Arc::clone(resource);
     allowed(&resource, &info, &server.handlers)?;
+    check_name(&info)?;
     let timeout = server.config.request_timeout;
     let streaming = info.verb == Verb::Watch || server.handlers.streams(&resource, &info.subresource);
     let form = if streaming && info.verb != Verb::Watch { Form::JSON } else { negotiate::negotiate(&parts.headers)? };
@@ -214,13 +228,26 @@ async fn resource(
         match tokio::time::timeout(timeout, work).await {
             Ok(done) => done?,
             Err(_) => {
-                let message = "request did not complete within the allotted timeout";
-                return Err(ApiError::timeout(message, 0));
+                let message = "Timeout: request did not complete within the allotted timeout";
+                return Err(ApiError::new(504, "Timeout", message).with_details(Details::default()));
             }
         }
     };
     respond::add_warnings(&mut response, &call.warnings);
     Ok(response)
+}
+
+/// A name is one segment of a path (`NamespaceKeyFunc`).
+fn check_name(info: &ResourceInfo) -> Result<(), ApiError> {
+    if info.name.is_empty() {
+        return Ok(());
+    }
+    let problems = path_segment(&info.name, false);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let name = crate::query::quote(&info.name);
+    Err(ApiError::bad_request(format!("Name parameter invalid: {name}: {}", problems.join(";"))))
 }
 
 /// 404 for a subresource that is not there, 405 for a verb that the resource or the path does not take.
@@ -256,6 +283,9 @@ fn allowed(resource: &Resource, info: &ResourceInfo, handlers: &subresource::Han
 async fn run(call: &Call, request: Request<RequestBody>) -> Result<Response<Body>, ApiError> {
     if let Some(handler) = call.server.handlers.find(&call.resource, &call.info.subresource) {
         return handler.call(call, request).await;
+    }
+    if !call.resource.stored() {
+        return Err(ApiError::generic(404));
     }
     let body = request.into_body();
     match call.info.verb {

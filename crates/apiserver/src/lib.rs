@@ -45,6 +45,7 @@ use resources::Resources;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 use watch_cache::{Caches, Limits};
 
 /// The largest body of a request (`MaxRequestBodyBytes`).
@@ -102,6 +103,7 @@ pub struct ApiServer {
     pub(crate) caches: Arc<Caches>,
     pub(crate) node_proxy: ArcSwapOption<Box<dyn NodeProxy>>,
     pub(crate) handlers: subresource::Handlers,
+    pub(crate) closing: CancellationToken,
 }
 
 impl ApiServer {
@@ -112,7 +114,15 @@ impl ApiServer {
         let resources = Resources::new(&config.kinds, &caches);
         caches.start();
         let handlers = subresource::Handlers::new(&config.subresources);
-        Arc::new(Self { config, store, resources, caches, node_proxy: ArcSwapOption::empty(), handlers })
+        Arc::new(Self {
+            config,
+            store,
+            resources,
+            caches,
+            node_proxy: ArcSwapOption::empty(),
+            handlers,
+            closing: CancellationToken::new(),
+        })
     }
 
     /// The API as a tower service, for any transport. The caller may put a [`UserInfo`] into the request's extensions; else the
@@ -134,6 +144,11 @@ impl ApiServer {
         shutdown: impl Future<Output = ()> + Send,
     ) -> std::io::Result<()> {
         serve(self.service(), listener, tls, shutdown).await
+    }
+
+    /// Ends all watches: the server is going down, and they would hold its connections open.
+    pub fn close_watches(&self) {
+        self.closing.cancel();
     }
 
     /// Where logs, exec, attach and port-forward go from now on.

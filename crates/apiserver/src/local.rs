@@ -20,6 +20,10 @@ impl ApiService {
     pub(crate) fn new(server: Arc<ApiServer>, user: Option<UserInfo>) -> Self {
         Self { server, user }
     }
+
+    pub(crate) fn close_watches(&self) {
+        self.server.close_watches();
+    }
 }
 
 impl<B> tower::Service<Request<B>> for ApiService

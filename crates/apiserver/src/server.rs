@@ -71,6 +71,7 @@ pub async fn serve(
     }
     drop(listener);
     // Watches would hold the drain for as long as they last: clients resume them elsewhere.
+    service.close_watches();
     if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
         tracing::debug!("connections were still open after the drain time");
     }

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
     if call.form.encoding != Encoding::Json {
@@ -92,6 +93,7 @@ struct Watcher {
     last_bookmark: bool,
     finished: bool,
     seen: Revision,
+    closing: CancellationToken,
 }
 
 fn stream(call: &Call, options: &ListOptions, viewer: Viewer, begun: Watch, timeout: Duration) -> Body {
@@ -123,6 +125,7 @@ fn stream(call: &Call, options: &ListOptions, viewer: Viewer, begun: Watch, time
         finished: false,
         seen,
         caches: Arc::clone(&call.server.caches),
+        closing: call.server.closing.clone(),
         viewer,
     };
     let stream = futures::stream::unfold(watcher, |mut watcher| async move {
@@ -161,6 +164,7 @@ impl Watcher {
                 None => Ok(None),
             },
             () = tokio::time::sleep_until(self.end) => Ok(None),
+            () = self.closing.cancelled() => Ok(None),
             () = tokio::time::sleep_until(near_end.unwrap_or(self.end)), if near_end.is_some() => {
                 self.last_bookmark = false;
                 self.bookmark().map(Some)

@@ -486,12 +486,8 @@ fn completes_deletion(resource: &Resource, new: &dyn Object, old: &dyn Object) -
     let no_finalizers = new.meta().finalizers.as_ref().is_none_or(Vec::is_empty);
     let waiting = old.meta().deletion_timestamp.is_some();
     let holds = resource.ops.holds_deletion(new);
-    let held_before = resource.ops.holds_deletion(old);
-    let no_grace = match old.meta().deletion_grace_period_seconds {
-        Some(seconds) => seconds == 0,
-        // A namespace is marked without a grace period.
-        None => held_before || resource.descriptor().kind == "Namespace",
-    };
+    // A namespace is marked without a grace period.
+    let no_grace = old.meta().deletion_grace_period_seconds.is_none_or(|s| s == 0);
     waiting && no_finalizers && !holds && no_grace
 }
 

@@ -126,6 +126,8 @@ impl Cache {
                 (Vec::new(), state.ring.range(from..).cloned().collect())
             }
         };
+        // Those who left a quiet kind are only noticed here.
+        state.watchers.retain(|w| !w.queue.is_closed());
         state.watchers.push(Watcher { filter: Arc::clone(filter), queue });
         drop(state);
         let initial = initial.into_iter().filter(|o| filter.selects_all() || filter.matches(o)).collect();

@@ -17,6 +17,10 @@ impl Hints {
     pub(crate) fn forget(&self, key: &str) {
         self.0.lock().remove(key);
     }
+    /// The events of all writes so far have been missed.
+    pub(crate) fn clear(&self) {
+        self.0.lock().clear();
+    }
     /// The hint for exactly these bytes. Another writer's is dropped: its event will be read from the bytes.
     pub(crate) fn take(&self, key: &str, value: &Bytes) -> Option<Arc<Info>> {
         let (hinted, info) = self.0.lock().remove(key)?;

@@ -94,6 +94,7 @@ impl Caches {
     async fn reload(&self) -> isopod_store::Result<Revision> {
         let range = Range { prefix: ROOT.to_owned(), ..Range::default() };
         let result = self.store.range(range).await?;
+        self.hints.clear();
         let caches: Vec<Arc<Cache>> = self.by_storage.read().values().cloned().collect();
         let mut by_storage: HashMap<&str, Vec<Arc<Cached>>> = HashMap::new();
         for kv in &result.items {
