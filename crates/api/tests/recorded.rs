@@ -41,6 +41,7 @@ fn create(kind: &dyn KindOps, namespace: Option<String>, body: Value) -> (Box<dy
     kind.default(object.as_mut());
     let meta = object.meta_mut();
     meta.namespace = namespace;
+    meta.uid = Some("00000000-0000-4000-8000-000000000000".to_owned());
     if meta.name.is_none()
         && let Some(prefix) = meta.generate_name.clone()
     {

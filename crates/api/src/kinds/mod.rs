@@ -7,12 +7,14 @@ pub mod authentication_reviews;
 pub mod binding;
 pub mod config_map;
 pub mod controller_revision;
+pub mod cron_job;
 pub mod daemon_set;
 pub mod deployment;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod event;
 pub mod internal;
+pub mod job;
 pub mod lease;
 pub mod limit_range;
 pub mod namespace;
@@ -72,6 +74,9 @@ pub fn all() -> Vec<&'static dyn KindOps> {
         &Typed::<access_reviews::SelfSubjectAccessReviews>::NEW,
         &Typed::<access_reviews::SelfSubjectRulesReviews>::NEW,
         &Typed::<access_reviews::SubjectAccessReviews>::NEW,
+        // batch/v1
+        &Typed::<cron_job::CronJobs>::NEW,
+        &Typed::<job::Jobs>::NEW,
         // policy/v1
         &Typed::<pod_disruption_budget::PodDisruptionBudgets>::NEW,
         // scheduling.k8s.io/v1
