@@ -152,6 +152,9 @@ async fn secrets_are_sealed_on_disk_and_keys_rotate() {
     std::fs::write(elsewhere.path(), new_keys).unwrap();
     let given = Options { key_file: Some(elsewhere.path().to_owned()), ..Options::default() };
     Embedded::open(at.path(), &given).unwrap();
+    let missing = Options { key_file: Some(at.path().join("mistyped")), ..Options::default() };
+    assert!(matches!(Embedded::open(at.path(), &missing), Err(Error::KeyFile { .. })));
+    assert!(!at.path().join("mistyped").exists());
 }
 
 fn fixture() -> std::path::PathBuf {

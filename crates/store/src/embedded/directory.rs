@@ -56,12 +56,12 @@ impl Directory {
         open_file(&path, false).map_err(cannot)
     }
 
-    /// The keys in `given`, or else in the directory; `None`: there is no file yet.
+    /// The keys in `given`, which must be there, or else in the directory; `None`: there is no file yet.
     pub fn keys(&self, given: Option<&Path>) -> Result<Option<KeyRing>> {
         let path = self.key_path(given);
         match path.try_exists() {
-            Ok(true) => KeyRing::load(&path).map(Some),
-            Ok(false) => Ok(None),
+            Ok(false) if given.is_none() => Ok(None),
+            Ok(_) => KeyRing::load(&path).map(Some),
             Err(source) => Err(disk(&path, source)),
         }
     }

@@ -17,9 +17,9 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use tokio::sync::broadcast;
 
-/// Batches a watcher may be behind before it goes back to reading the log. A ring of these for each watched prefix: some 50
-/// prefixes × 1024 × 40 bytes = 2 MB.
-const RING: usize = 1024;
+/// Batches a watcher may be behind before it goes back to reading the log: enough to sleep through 50 ms of 5,000 commits a
+/// second. It bounds what a watcher that does not read keeps alive beyond the log (256 × 64 writes × 3 KB = 50 MB at worst load).
+const RING: usize = 256;
 /// Events looked at in one section under the lock while replaying.
 const REPLAY_CHUNK: usize = 512;
 
