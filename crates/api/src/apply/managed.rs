@@ -88,6 +88,14 @@ impl Entry {
         }
     }
 
+    /// Whether all of `set` is the entry's already.
+    pub fn covers(&self, set: &FieldSet) -> bool {
+        match &self.fields {
+            Fields::Raw(raw) => raw.as_object().is_some_and(|raw| raw_covers(raw, set)),
+            Fields::Set(own) => set.difference(own).is_empty(),
+        }
+    }
+
     fn encode(self) -> Value {
         let mut out = Map::new();
         let mut put = |name: &str, value: String| {
@@ -111,6 +119,12 @@ impl Entry {
 }
 
 static EMPTY: &FieldSet = &FieldSet { members: Vec::new(), children: Vec::new() };
+
+fn raw_covers(raw: &Map<String, Value>, set: &FieldSet) -> bool {
+    let below = |element: &Element| raw.get(&element.encode()).and_then(Value::as_object);
+    set.members.iter().all(|member| below(member).is_some_and(|below| below.is_empty() || below.contains_key(".")))
+        && set.children.iter().all(|(element, child)| below(element).is_some_and(|below| raw_covers(below, child)))
+}
 
 fn raw_touches(raw: &Map<String, Value>, set: &FieldSet) -> bool {
     let below = |element: &Element| raw.get(&element.encode()).and_then(Value::as_object);

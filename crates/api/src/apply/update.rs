@@ -94,20 +94,23 @@ impl Change {
 
     /// The entries after it.
     pub(super) fn record(self, request: &Request<'_>, mut managed: Managed) -> Managed {
-        take_from_all(&mut managed, &self.changed, &self.removed);
+        let id = request.id(Operation::Update);
+        take_from_all(&mut managed, &self.changed, &self.removed, &id);
         if !self.changed.is_empty() {
-            give(request, &mut managed, self.changed);
+            give(request, &mut managed, self.changed, id);
         }
         cap(&mut managed);
         managed
     }
 }
 
-/// What changed or vanished belongs to nobody any more.
-fn take_from_all(managed: &mut Managed, changed: &FieldSet, removed: &FieldSet) {
+/// What changed or vanished belongs to nobody any more. A manager that changes its own fields, as controllers do all day, keeps them
+/// without its entry being read.
+fn take_from_all(managed: &mut Managed, changed: &FieldSet, removed: &FieldSet, own: &ManagerId) {
     for entry in &mut managed.entries {
-        for gone in [changed, removed] {
-            if !gone.is_empty() && entry.touches(gone) {
+        let mine = entry.id == *own && entry.covers(changed);
+        for (gone, kept) in [(changed, mine), (removed, false)] {
+            if !kept && !gone.is_empty() && entry.touches(gone) {
                 let left = entry.set().difference(gone);
                 entry.replace(left);
             }
@@ -116,13 +119,14 @@ fn take_from_all(managed: &mut Managed, changed: &FieldSet, removed: &FieldSet) 
     managed.drop_empty();
 }
 
-fn give(request: &Request<'_>, managed: &mut Managed, own: FieldSet) {
-    let id = request.id(Operation::Update);
+fn give(request: &Request<'_>, managed: &mut Managed, own: FieldSet, id: ManagerId) {
     let time = Some(time_text(request.now));
     match managed.get_mut(&id) {
         Some(entry) => {
-            let all = entry.set().union(&own);
-            entry.replace(all);
+            if !entry.covers(&own) {
+                let all = entry.set().union(&own);
+                entry.replace(all);
+            }
             entry.time = time;
         }
         None => {

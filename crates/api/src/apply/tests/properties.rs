@@ -181,6 +181,37 @@ proptest! {
     }
 
     #[test]
+    fn repeated_updates_own_as_one(configs in prop::collection::vec((prop::sample::select(vec!["one", "two"]), any_config()), 1..6)) {
+        let mut s = pod();
+        let mut owners: std::collections::BTreeMap<&str, FieldSet> = std::collections::BTreeMap::new();
+        let mut before = json!({});
+        for (manager, config) in configs {
+            let untracked = s.live.is_some() && s.managers().is_empty();
+            s.update(manager, config.clone());
+            if untracked {
+                return Ok(());
+            }
+            // The law itself: what changed is the writer's, what went is nobody's.
+            let ty = schema::builtin().kind("", "v1", "Pod").unwrap();
+            let change = crate::apply::compare(&before, &config, ty).unwrap();
+            let changed = crate::apply::strip(&change.modified.union(&change.added));
+            for set in owners.values_mut() {
+                *set = set.difference(&changed).difference(&change.removed);
+            }
+            let own = owners.entry(manager).or_default();
+            *own = own.union(&changed);
+            owners.retain(|_, set| !set.is_empty());
+            before = config;
+            let mut found = std::collections::BTreeMap::new();
+            for entry in s.live.as_ref().unwrap()["metadata"]["managedFields"].as_array().into_iter().flatten() {
+                let name = if entry["manager"] == "one" { "one" } else { "two" };
+                found.insert(name, decode_fields(&entry["fieldsV1"]).unwrap());
+            }
+            prop_assert_eq!(&found, &owners);
+        }
+    }
+
+    #[test]
     fn nothing_panics(live in any_json(), new in any_json(), config in any_json()) {
         let mut s = pod();
         for live in [None, Some(live)] {
