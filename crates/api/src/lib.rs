@@ -10,6 +10,7 @@
 pub use k8s_openapi as k8s;
 
 pub mod apply;
+pub mod bootstrap;
 pub mod catalogue;
 pub mod decode;
 pub mod field;

@@ -18,18 +18,22 @@ pub mod job;
 pub mod lease;
 pub mod limit_range;
 pub mod namespace;
+pub mod networking;
 pub mod node;
+
 pub mod persistent_volume;
 pub mod persistent_volume_claim;
 pub mod pod;
 pub mod pod_disruption_budget;
 pub mod pod_template;
 pub mod priority_class;
+pub mod rbac;
 pub mod replica_set;
 pub mod replication_controller;
 pub mod resource_names;
 pub mod resource_quota;
 pub mod rules;
+pub mod runtime_class;
 pub mod secret;
 pub mod service;
 pub mod service_account;
@@ -77,14 +81,25 @@ pub fn all() -> Vec<&'static dyn KindOps> {
         // batch/v1
         &Typed::<cron_job::CronJobs>::NEW,
         &Typed::<job::Jobs>::NEW,
+        // networking.k8s.io/v1
+        &Typed::<networking::ingress_class::IngressClasses>::NEW,
+        &Typed::<networking::ingress::Ingresses>::NEW,
+        &Typed::<networking::network_policy::NetworkPolicies>::NEW,
         // policy/v1
         &Typed::<pod_disruption_budget::PodDisruptionBudgets>::NEW,
+        // rbac.authorization.k8s.io/v1
+        &Typed::<rbac::bindings::ClusterRoleBindings>::NEW,
+        &Typed::<rbac::roles::ClusterRoles>::NEW,
+        &Typed::<rbac::bindings::RoleBindings>::NEW,
+        &Typed::<rbac::roles::Roles>::NEW,
         // scheduling.k8s.io/v1
         &Typed::<priority_class::PriorityClasses>::NEW,
         // storage.k8s.io/v1
         &Typed::<storage_class::StorageClasses>::NEW,
         // coordination.k8s.io/v1
         &Typed::<lease::Leases>::NEW,
+        // node.k8s.io/v1
+        &Typed::<runtime_class::RuntimeClasses>::NEW,
         // discovery.k8s.io/v1
         &Typed::<endpoint_slice::EndpointSlices>::NEW,
     ]
