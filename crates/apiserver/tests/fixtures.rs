@@ -50,7 +50,7 @@ fn deployment(name: &str) -> Value {
 
 /// Namespaces `golden` and `default`, and in `golden` the objects `ok` and an immutable ConfigMap.
 async fn golden() -> Api {
-    let api = Api::new().await;
+    let api = Api::whole().await;
     for ns in ["golden", "default", "kube-system"] {
         api.made("/api/v1/namespaces", &json!({"metadata": {"name": ns}})).await;
     }
@@ -162,7 +162,7 @@ fn masked(mut object: Value) -> Value {
 
 #[tokio::test]
 async fn defaults() {
-    let api = Api::new().await;
+    let api = Api::whole().await;
     for ns in ["shape", "default", "kube-system"] {
         api.made("/api/v1/namespaces", &json!({"metadata": {"name": ns}})).await;
     }
@@ -204,7 +204,7 @@ fn difference(at: &str, want: &Value, is: &Value, out: &mut String) {
 
 #[tokio::test]
 async fn columns() {
-    let api = Api::new().await;
+    let api = Api::whole().await;
     api.made("/api/v1/namespaces", &json!({"metadata": {"name": "default"}})).await;
     let mut differ = BTreeMap::new();
     for (i, line) in lines("columns.jsonl").into_iter().enumerate() {
@@ -220,4 +220,27 @@ async fn columns() {
         }
     }
     judge("columns", &differ);
+}
+
+#[tokio::test]
+async fn discovery() {
+    let api = Api::whole().await;
+    let mut differ = BTreeMap::new();
+    for (i, mut line) in lines("discovery.jsonl").into_iter().enumerate() {
+        let version = line.as_object_mut().unwrap().remove("groupVersion").unwrap();
+        let version = version.as_str().unwrap();
+        let root = if version.contains('/') { "apis" } else { "api" };
+        let list = api.get(&format!("/{root}/{version}")).await.json();
+        let mut is = list["resources"].as_array().into_iter().flatten().find(|r| r["name"] == line["name"]).cloned();
+        if let Some(map) = is.as_mut().and_then(Value::as_object_mut) {
+            // A hash of the store's format, not of the resource.
+            map.remove("storageVersionHash");
+        }
+        line.as_object_mut().unwrap().remove("storageVersionHash");
+        if is.as_ref() != Some(&line) {
+            let is = is.unwrap_or_default();
+            differ.insert(i + 1, format!("  {version} {}\n  want {line}\n  got  {is}", line["name"]));
+        }
+    }
+    judge("discovery", &differ);
 }

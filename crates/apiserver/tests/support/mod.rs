@@ -3,9 +3,15 @@
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
-use isopod_apiserver::{ApiServer, Config, UserInfo};
+use isopod_apiserver::admission::Chain;
+use isopod_apiserver::allocation::{Allocator, Ranges};
+use isopod_apiserver::auth::tokens::{Keys, ServiceAccountTokens};
+use isopod_apiserver::reviews::{self, StoredObjects};
+use isopod_apiserver::{ApiServer, Config, UserInfo, endpoints};
+use isopod_store::Store;
 use isopod_store::embedded::{Embedded, Options};
 use serde_json::Value;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use tower::ServiceExt;
 
@@ -35,9 +41,34 @@ impl Api {
     }
 
     pub async fn with(config: Config) -> Self {
+        Self::made_of(|_| config).await
+    }
+
+    /// With everything the binary gives it: admission, allocation, reviews, discovery.
+    pub async fn whole() -> Self {
+        let bound = Arc::new(StoredObjects::default());
+        let api = Self::made_of(|store| {
+            let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
+            let keys = Arc::new(Keys::from_pem(&pem).unwrap());
+            let tokens = Arc::new(ServiceAccountTokens::new(Arc::clone(&keys), bound.clone()));
+            let ranges =
+                Ranges { service_base: Ipv4Addr::new(10, 96, 0, 0), service_bits: 16, node_ports: 30000..=32767 };
+            let mut config = Config::default();
+            config.endpoints = endpoints::standard(&config.kinds, &keys);
+            config.subresources.extend(reviews::handlers(&keys, &tokens));
+            config.admission = Chain::standard();
+            config.hooks = vec![Arc::new(Allocator::new(ranges, Arc::clone(store)))];
+            config
+        })
+        .await;
+        bound.of(&api.server);
+        api
+    }
+
+    async fn made_of(config: impl FnOnce(&Arc<dyn Store>) -> Config) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = Embedded::open(directory.path(), &Options::default()).unwrap();
-        let server = ApiServer::new(config, Arc::new(store));
+        let store: Arc<dyn Store> = Arc::new(Embedded::open(directory.path(), &Options::default()).unwrap());
+        let server = ApiServer::new(config(&store), store);
         server.ready().await.unwrap();
         Self { server, _directory: directory }
     }
