@@ -2,6 +2,8 @@
 //!
 //! Start-up is short because nothing waits for anything it does not need: the API listens as soon as the store is open; who acts
 //! on objects connects to it in-process, without a socket. `ready` is said when the API answers.
+mod actors;
+mod bootstrap;
 mod tls;
 
 pub use tls::admin_client;
@@ -98,6 +100,9 @@ async fn start(dir: &DataDir) -> Result<Server> {
         served.serve(listener, Some(tls), end.cancelled_owned()).await.context("the API server ended")
     });
     api.ready().await.map_err(|e| anyhow!("{e:?}")).context("the store cannot be read")?;
+    bootstrap::run(&api, &cluster).await?;
+    actors::start(&mut parts, &api, &cluster, &pki, &shutdown);
+    bootstrap::settle(&api).await?;
     write_down(dir, &cluster)?;
     tracing::info!(endpoint = cluster.endpoint(), "ready");
     Ok(Server { dir: dir.clone(), shutdown, parts })

@@ -60,11 +60,13 @@ async fn renew(leases: &Api<Lease>, name: &str) -> Result<(), Error> {
 /// Registers every node, then renews leases until `shutdown`.
 pub(super) async fn keep(config: &HollowConfig, clients: &HashMap<String, Client>, shutdown: CancellationToken) {
     let names = config.names();
-    let uids: Vec<String> = futures::stream::iter(names.iter().zip(0_u32..))
+    // Made before they are polled: a stream that maps borrowed names could not be sent between threads.
+    let registrations: Vec<_> = names
+        .iter()
+        .zip(0_u32..)
         .map(|(name, index)| register_until_done(config, index, name, clients, &shutdown))
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
+        .collect();
+    let uids: Vec<String> = futures::stream::iter(registrations).buffered(AT_ONCE).collect().await;
     let step = RENEWAL.checked_div(config.count.max(1)).unwrap_or(RENEWAL);
     let mut ticks = tokio::time::interval(step);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
