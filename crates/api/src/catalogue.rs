@@ -327,6 +327,7 @@ pub trait KindOps: Send + Sync {
     fn returns_deleted(&self) -> bool;
     fn holds_deletion(&self, object: &dyn Object) -> bool;
     fn mark_deleting(&self, object: &mut dyn Object);
+    #[expect(clippy::wrong_self_convention, reason = "from the form in which the kind is stored")]
     fn from_storage(&self, value: Value) -> Value;
     fn to_storage(&self, value: Value) -> Value;
 }

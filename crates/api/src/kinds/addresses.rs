@@ -127,7 +127,7 @@ pub fn cidr_warnings(path: &Path, value: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn said(errors: Errors) -> String {
+    fn said(errors: &[Error]) -> String {
         errors.first().map(|e| e.detail.clone()).unwrap_or_default()
     }
 
@@ -142,7 +142,7 @@ mod tests {
             ("x", "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"),
         ];
         for (value, detail) in ips {
-            assert_eq!(said(ip(value, &[], &p)), detail, "{value}");
+            assert_eq!(said(&ip(value, &[], &p)), detail, "{value}");
         }
         let cidrs = [
             ("10.0.0.0/8", ""),
@@ -154,7 +154,7 @@ mod tests {
             ("10.0.0.0/99", "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
         ];
         for (value, detail) in cidrs {
-            assert_eq!(said(cidr(value, &[], &p)), detail, "{value}");
+            assert_eq!(said(&cidr(value, &[], &p)), detail, "{value}");
         }
         assert!(ip("010.0.0.1", &["010.0.0.1"], &p).is_empty() && cidr("10.0.0.1/8", &["10.0.0.1/8"], &p).is_empty());
     }

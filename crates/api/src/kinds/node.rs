@@ -162,8 +162,8 @@ impl Kind for Nodes {
 }
 
 fn status_words(node: &Node) -> String {
-    let conditions = node.status.iter().flat_map(|s| s.conditions.iter().flatten());
-    let ready = conditions.filter(|c| c.type_ == "Ready").last().map(|c| c.status == "True");
+    let mut conditions = node.status.iter().flat_map(|s| s.conditions.iter().flatten());
+    let ready = conditions.rfind(|c| c.type_ == "Ready").map(|c| c.status == "True");
     let mut words = match ready {
         Some(true) => "Ready",
         Some(false) => "NotReady",
@@ -323,7 +323,8 @@ fn config_map_source(source: &ConfigMapNodeConfigSource, place: ConfigPlace, pat
             _ => {}
         }
     }
-    let parts: [(&str, &str, fn(&str) -> Vec<String>); 3] = [
+    type Check = fn(&str) -> Vec<String>;
+    let parts: [(&str, &str, Check); 3] = [
         (&source.namespace, "namespace", |v| names::dns1123_label(v, false)),
         (&source.name, "name", |v| names::dns1123_subdomain(v, false)),
         (&source.kubelet_config_key, "kubeletConfigKey", names::config_map_key),

@@ -107,7 +107,7 @@ pub fn at_most_100_percent(value: &IntOrString, path: &Path) -> Errors {
 
 /// The number that a quantity's text says. What cannot be read was refused at decoding.
 pub fn number(value: &Text) -> Quantity {
-    quantity::parse(value).unwrap_or_else(|_| Quantity::ZERO)
+    quantity::parse(value).unwrap_or(Quantity::ZERO)
 }
 
 pub fn non_negative_quantity(value: &Text, path: &Path) -> Errors {

@@ -102,26 +102,26 @@ pub fn strict_update(new: &Event, old: &Event) -> Errors {
         let value = ObjectReference::from(&new.involved_object);
         out.push(Error::invalid(&at("involvedObject"), value, "field is immutable"));
     }
-    fixed(text(&new.reason), text(&old.reason), "reason", &mut out);
-    fixed(text(&new.message), text(&old.message), "message", &mut out);
+    fixed(&text(&new.reason), &text(&old.reason), "reason", &mut out);
+    fixed(&text(&new.message), &text(&old.message), "message", &mut out);
     let (source, before) = (EventSource::of(new.source.as_ref()), EventSource::of(old.source.as_ref()));
-    fixed(source, before, "source", &mut out);
+    fixed(&source, &before, "source", &mut out);
     fixed(&new.first_timestamp, &old.first_timestamp, "firstTimestamp", &mut out);
     fixed(&new.last_timestamp, &old.last_timestamp, "lastTimestamp", &mut out);
-    fixed(new.count.unwrap_or_default(), old.count.unwrap_or_default(), "count", &mut out);
-    fixed(text(&new.reason), text(&old.reason), "reason", &mut out);
-    fixed(text(&new.type_), text(&old.type_), "type", &mut out);
+    fixed(&new.count.unwrap_or_default(), &old.count.unwrap_or_default(), "count", &mut out);
+    fixed(&text(&new.reason), &text(&old.reason), "reason", &mut out);
+    fixed(&text(&new.type_), &text(&old.type_), "type", &mut out);
     fixed(&new.event_time, &old.event_time, "eventTime", &mut out);
-    fixed(text(&new.action), text(&old.action), "action", &mut out);
+    fixed(&text(&new.action), &text(&old.action), "action", &mut out);
     let (related, before) = (new.related.as_ref(), old.related.as_ref());
-    fixed(related.map(ObjectReference::from), before.map(ObjectReference::from), "related", &mut out);
-    fixed(text(&new.reporting_component), text(&old.reporting_component), "reportingController", &mut out);
-    fixed(text(&new.reporting_instance), text(&old.reporting_instance), "reportingInstance", &mut out);
+    fixed(&related.map(ObjectReference::from), &before.map(ObjectReference::from), "related", &mut out);
+    fixed(&text(&new.reporting_component), &text(&old.reporting_component), "reportingController", &mut out);
+    fixed(&text(&new.reporting_instance), &text(&old.reporting_instance), "reportingInstance", &mut out);
     out
 }
 
-fn fixed<T: PartialEq + Serialize>(new: T, old: T, field: &str, out: &mut Errors) {
-    out.extend(rules::immutable(&new, &old, &at(field)));
+fn fixed<T: PartialEq + Serialize>(new: &T, old: &T, field: &str, out: &mut Errors) {
+    out.extend(rules::immutable(new, old, &at(field)));
 }
 
 fn series(event: &Event, out: &mut Errors) {
