@@ -64,7 +64,7 @@ async fn write(store: Arc<Embedded>, first: u64, writer: usize) {
 }
 
 #[tokio::test]
-async fn acknowledged_writes_survive() {
+async fn soak_acknowledged_writes_survive() {
     let rounds = std::env::var("ISOPOD_SOAK").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(DEFAULT_ROUNDS);
     let mut directory = tempfile::tempdir().unwrap();
     let mut acknowledged = BTreeMap::new();
