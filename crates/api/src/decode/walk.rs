@@ -4,13 +4,17 @@
 use super::json::{Node, number};
 use super::{base64, time};
 use crate::quantity::Quantity;
-use crate::schema::{FieldRef, Scalar, Shape, TypeRef};
+use crate::schema::{Field, FieldRef, Scalar, Shape, TypeRef};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
 /// More unknown and repeated fields than this are not listed (`kubernetes_patch.go` in sigs.k8s.io/json).
 const STRICT_MAX: usize = 100;
+
+/// Go's zero time. Go writes it as `null`, which the typed structs do not take.
+const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
+const ZERO_MICRO_TIME: &str = "0001-01-01T00:00:00.000000Z";
 
 type Entries<'a> = Vec<(Cow<'a, str>, Node<'a>)>;
 
@@ -39,7 +43,8 @@ pub(super) fn walk(node: Node<'_>, ty: TypeRef<'_>, custom: bool) -> Result<Walk
     }
 }
 
-enum Segment {
+enum Segment<'s> {
+    Field(&'s str),
     Key(String),
     Index(usize),
 }
@@ -53,7 +58,7 @@ struct Walker<'s> {
     fields: Vec<&'s str>,
     owner: Option<TypeRef<'s>>,
     /// The same with map keys and list positions: `spec.containers[0].image`.
-    path: Vec<Segment>,
+    path: Vec<Segment<'s>>,
     custom: bool,
 }
 
@@ -74,29 +79,31 @@ impl<'s> Walker<'s> {
 
     fn object(&mut self, entries: Entries<'_>, ty: TypeRef<'s>) -> Result<Value, String> {
         let mut out = Map::new();
-        let mut repeated = Repeated::new(entries.len());
+        // A field that was read may be left out of `out` again.
+        let mut read: Vec<&Field> = Vec::with_capacity(entries.len().min(64));
         let owner = self.owner;
         let preserve = ty.as_struct().is_some_and(|s| s.preserve_unknown);
         for (key, node) in entries {
             let Some(field) = ty.field(&key) else {
                 if preserve {
-                    let value = self.within(&key, |w| w.anything(node));
+                    let value = self.within(Segment::Key(key.to_string()), |w| w.anything(node));
                     out.insert(key.into_owned(), value);
                 } else {
                     self.note("unknown", &key);
                 }
                 continue;
             };
-            if repeated.has(&key) {
+            if read.iter().any(|f| std::ptr::eq(*f, field.field)) {
                 self.note("duplicate", &key);
             }
+            read.push(field.field);
             self.fields.push(&field.field.name);
             self.owner = Some(ty);
             let null = node == Node::Null;
             let custom = self.custom;
             // `metadata` of a custom resource is as strict as that of any object.
             self.custom &= !(&*key == "metadata" && field.ty.short_name() == "ObjectMeta");
-            let value = self.within(&key, |w| w.value(node, field.ty));
+            let value = self.within(Segment::Field(&field.field.name), |w| w.value(node, field.ty));
             self.custom = custom;
             self.fields.pop();
             self.owner = owner;
@@ -107,18 +114,20 @@ impl<'s> Walker<'s> {
                 insert(&mut out, &key, value);
             }
         }
+        if !self.custom {
+            add_zero_times(ty, &mut out);
+        }
         Ok(Value::Object(out))
     }
 
     fn map(&mut self, entries: Entries<'_>, ty: TypeRef<'s>) -> Result<Value, String> {
         let Some(value_type) = ty.value() else { return Ok(Value::Null) };
         let mut out = Map::new();
-        let mut repeated = Repeated::new(entries.len());
         for (key, node) in entries {
-            if repeated.has(&key) {
+            if out.contains_key(&*key) {
                 self.note("duplicate", &key);
             }
-            let value = self.within(&key, |w| w.value(node, value_type))?;
+            let value = self.within(Segment::Key(key.to_string()), |w| w.value(node, value_type))?;
             out.insert(key.into_owned(), value);
         }
         Ok(Value::Object(out))
@@ -141,12 +150,11 @@ impl<'s> Walker<'s> {
         match node {
             Node::Object(entries) => {
                 let mut out = Map::new();
-                let mut repeated = Repeated::new(entries.len());
                 for (key, node) in entries {
-                    if repeated.has(&key) {
+                    if out.contains_key(&*key) {
                         self.note("duplicate", &key);
                     }
-                    let value = self.within(&key, |w| w.anything(node));
+                    let value = self.within(Segment::Key(key.to_string()), |w| w.anything(node));
                     out.insert(key.into_owned(), value);
                 }
                 Value::Object(out)
@@ -220,8 +228,8 @@ impl<'s> Walker<'s> {
         Value::Null
     }
 
-    fn within<T>(&mut self, key: &str, run: impl FnOnce(&mut Self) -> T) -> T {
-        self.path.push(Segment::Key(key.to_owned()));
+    fn within<T>(&mut self, segment: Segment<'s>, run: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(segment);
         let out = run(self);
         self.path.pop();
         out
@@ -233,14 +241,18 @@ impl<'s> Walker<'s> {
         }
         let mut path = String::new();
         for segment in &self.path {
-            match segment {
-                Segment::Key(key) if path.is_empty() => path.push_str(key),
-                Segment::Key(key) => {
-                    path.push('.');
-                    path.push_str(key);
+            let key = match segment {
+                Segment::Field(key) => key,
+                Segment::Key(key) => key.as_str(),
+                Segment::Index(i) => {
+                    path.push_str(&format!("[{i}]"));
+                    continue;
                 }
-                Segment::Index(i) => path.push_str(&format!("[{i}]")),
+            };
+            if !path.is_empty() {
+                path.push('.');
             }
+            path.push_str(key);
         }
         let dot = if path.is_empty() { "" } else { "." };
         let message = format!("{what} field {}", crate::field::go_quote(&format!("{path}{dot}{key}")));
@@ -271,8 +283,21 @@ fn zero(ty: TypeRef<'_>) -> Value {
             Scalar::Bool => Value::from(false),
             Scalar::Int32 | Scalar::Int64 | Scalar::Float | Scalar::IntOrString => Value::from(0),
             Scalar::Quantity => Value::from("0"),
-            Scalar::Time | Scalar::MicroTime => Value::Null,
+            Scalar::Time => Value::from(ZERO_TIME),
+            Scalar::MicroTime => Value::from(ZERO_MICRO_TIME),
         },
+    }
+}
+
+/// Times that must be there and are not: the typed structs know no zero time by themselves.
+fn add_zero_times(ty: TypeRef<'_>, out: &mut Map<String, Value>) {
+    // An Event's time may be absent there too: its validation asks for it.
+    let names = ty.fields().filter(|f| f.field.required && &*f.field.name != "eventTime");
+    for f in names {
+        let time = matches!(f.ty.shape(), Shape::Scalar(Scalar::Time | Scalar::MicroTime));
+        if time && !out.contains_key(&*f.field.name) {
+            out.insert(f.field.name.to_string(), zero(f.ty));
+        }
     }
 }
 
@@ -310,27 +335,5 @@ fn insert(out: &mut Map<String, Value>, key: &str, value: Value) {
         (_, value) => {
             out.insert(key.to_owned(), value);
         }
-    }
-}
-
-/// Finds repeated keys: by looking through the few of a struct, by hashing in large maps.
-struct Repeated {
-    few: Vec<String>,
-    many: Option<HashSet<String>>,
-}
-
-impl Repeated {
-    fn new(entries: usize) -> Self {
-        Self { few: Vec::new(), many: (entries > 16).then(HashSet::new) }
-    }
-    fn has(&mut self, key: &str) -> bool {
-        if let Some(many) = &mut self.many {
-            return !many.insert(key.to_owned());
-        }
-        let found = self.few.iter().any(|k| k == key);
-        if !found {
-            self.few.push(key.to_owned());
-        }
-        found
     }
 }
