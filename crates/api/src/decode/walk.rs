@@ -116,6 +116,9 @@ impl<'s> Walker<'s> {
         }
         if !self.custom {
             add_zero_times(ty, &mut out);
+            if !self.path.is_empty() {
+                name_embedded(ty, &mut out);
+            }
         }
         Ok(Value::Object(out))
     }
@@ -276,7 +279,13 @@ fn quantity(node: &Node<'_>) -> Result<Value, String> {
 fn zero(ty: TypeRef<'_>) -> Value {
     match ty.shape() {
         Shape::Any => Value::Null,
-        Shape::Struct(_) | Shape::Map { .. } => Value::Object(Map::new()),
+        Shape::Struct(_) => {
+            let mut out = Map::new();
+            add_zero_times(ty, &mut out);
+            name_embedded(ty, &mut out);
+            Value::Object(out)
+        }
+        Shape::Map { .. } => Value::Object(Map::new()),
         Shape::List { .. } => Value::Array(Vec::new()),
         Shape::Scalar(scalar) => match scalar {
             Scalar::String | Scalar::Bytes => Value::from(""),
@@ -297,6 +306,24 @@ fn add_zero_times(ty: TypeRef<'_>, out: &mut Map<String, Value>) {
         let time = matches!(f.ty.shape(), Shape::Scalar(Scalar::Time | Scalar::MicroTime));
         if time && !out.contains_key(&*f.field.name) {
             out.insert(f.field.name.to_string(), zero(f.ty));
+        }
+    }
+}
+
+/// An object inside another (a StatefulSet's volume claim templates) is of the kind that its field says, whatever it says itself.
+fn name_embedded(ty: TypeRef<'_>, out: &mut Map<String, Value>) {
+    let name = &*ty.get().name;
+    if !name.starts_with("io.k8s.api.") || ["apiVersion", "kind", "metadata"].iter().any(|f| ty.field(f).is_none()) {
+        return;
+    }
+    match name.strip_prefix("io.k8s.api.core.v1.") {
+        Some(kind) => {
+            out.insert("apiVersion".to_owned(), "v1".into());
+            out.insert("kind".to_owned(), kind.into());
+        }
+        None => {
+            out.remove("apiVersion");
+            out.remove("kind");
         }
     }
 }
