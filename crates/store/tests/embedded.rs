@@ -73,7 +73,8 @@ async fn history_is_bounded_and_a_slow_watcher_is_let_go() {
     let stats = store.stats().await.unwrap();
     assert_eq!(stats.keys, 100);
     let kept = stats.revision - stats.oldest;
-    assert!((10..=20).contains(&kept), "{kept} transactions of 100 events");
+    // The writer lets history go after it has told the watchers: one more may be there.
+    assert!((10..=21).contains(&kept), "{kept} transactions of 100 events");
     let next = slow.next().await.unwrap();
     assert!(matches!(next, Err(Error::TooSlow)), "{next:?}");
     assert!(slow.next().await.is_none());

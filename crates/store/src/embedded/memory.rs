@@ -30,7 +30,7 @@ pub struct History {
 
 impl Default for History {
     fn default() -> Self {
-        Self { keep: Duration::from_secs(300), max_events: 100_000, max_bytes: 48 << 20 }
+        Self { keep: Duration::from_secs(300), max_events: 100_000, max_bytes: 32 << 20 }
     }
 }
 

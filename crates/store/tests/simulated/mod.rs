@@ -6,7 +6,7 @@ use isopod_store::embedded::RawFile;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 #[derive(Clone, Debug)]
 enum Change {
@@ -60,19 +60,27 @@ struct Disk {
     unsynced: Vec<Change>,
     cache: Vec<u8>,
     operations: usize,
+    syncs: usize,
     dies_at: Option<usize>,
     fault: Fault,
 }
 
 /// A file that counts its changing operations and can lose power at any of them.
 #[derive(Clone, Debug, Default)]
-pub struct SimFile(Arc<Mutex<Disk>>);
+pub struct SimFile(Arc<Mutex<Disk>>, Arc<Gate>);
+
+/// Holds syncs up while it is shut.
+#[derive(Debug, Default)]
+struct Gate {
+    shut: Mutex<bool>,
+    opened: Condvar,
+}
 
 impl SimFile {
     /// A file with this content, dying at its `dies_at`th write, sync or change of length.
     pub fn new(content: Vec<u8>, dies_at: Option<usize>) -> Self {
         let disk = Disk { synced: content.clone(), cache: content, dies_at, ..Disk::default() };
-        Self(Arc::new(Mutex::new(disk)))
+        Self(Arc::new(Mutex::new(disk)), Arc::default())
     }
 
     pub fn raw(&self) -> Arc<dyn RawFile> {
@@ -81,6 +89,16 @@ impl SimFile {
 
     pub fn operations(&self) -> usize {
         self.0.lock().unwrap().operations
+    }
+
+    pub fn syncs(&self) -> usize {
+        self.0.lock().unwrap().syncs
+    }
+
+    /// While shut, syncs do not return.
+    pub fn shut_gate(&self, shut: bool) {
+        *self.1.shut.lock().unwrap() = shut;
+        self.1.opened.notify_all();
     }
 
     pub fn set_fault(&self, fault: Fault) {
@@ -165,6 +183,9 @@ impl RawFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let shut = self.1.shut.lock().unwrap();
+        drop(self.1.opened.wait_while(shut, |shut| *shut).unwrap());
+        self.0.lock().unwrap().syncs += 1;
         self.change(None)
     }
 }
