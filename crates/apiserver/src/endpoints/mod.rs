@@ -2,6 +2,7 @@
 mod discovery;
 mod health;
 mod metrics;
+mod openapi;
 mod openid;
 mod version;
 
@@ -21,6 +22,7 @@ pub fn standard(kinds: &[&'static dyn KindOps], keys: &Arc<Keys>) -> Vec<Arc<dyn
         Arc::new(metrics::Metrics),
         Arc::new(openid::OpenId(Arc::clone(keys))),
         Arc::new(discovery::Discovery::new(kinds)),
+        Arc::new(openapi::OpenApi::new(kinds, version::git_version())),
     ]
 }
 

@@ -13,6 +13,11 @@ pub struct Version;
 pub const MAJOR: &str = "1";
 pub const MINOR: &str = "37";
 
+/// With this binary's own version as build metadata.
+pub fn git_version() -> String {
+    format!("v{MAJOR}.{MINOR}.0+isopod.{}", env!("CARGO_PKG_VERSION"))
+}
+
 #[async_trait]
 impl Endpoint for Version {
     fn serves(&self, path: &str) -> bool {
@@ -30,7 +35,7 @@ impl Endpoint for Version {
             "emulationMinor": MINOR,
             "minCompatibilityMajor": MAJOR,
             "minCompatibilityMinor": "36",
-            "gitVersion": format!("v{MAJOR}.{MINOR}.0+isopod.{}", env!("CARGO_PKG_VERSION")),
+            "gitVersion": git_version(),
             "gitCommit": "",
             "gitTreeState": "clean",
             "buildDate": "1970-01-01T00:00:00Z",

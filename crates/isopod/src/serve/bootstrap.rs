@@ -14,13 +14,20 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Creates what is missing. Cheap when nothing is.
 pub async fn run(api: &Arc<ApiServer>, cluster: &Cluster) -> Result<()> {
     let client = api.client(UserInfo::admin());
-    for (path, storage, namespace, object) in objects(cluster)? {
+    let mut wanted: Vec<(String, &str, &str, Value)> = Vec::new();
+    for (kind, object) in isopod_api::bootstrap::objects() {
+        let d = kind.descriptor();
+        let root = if d.group.is_empty() { "/api" } else { "/apis" };
+        wanted.push((format!("{root}/{}/{}", d.api_version(), d.plural), d.storage, "", object));
+    }
+    wanted.push(("/api/v1/namespaces/default/services".into(), "services", "default", kubernetes(cluster)?));
+    for (path, storage, namespace, object) in wanted {
         let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
         if exists(api, storage, namespace, name).await? {
             continue;
         }
         let body = serde_json::to_vec(&object)?;
-        let request = http::Request::post(path).header("content-type", "application/json").body(body)?;
+        let request = http::Request::post(&path).header("content-type", "application/json").body(body)?;
         match client.request::<Value>(request).await {
             Ok(_) => {}
             // Another server of the same store was faster.
@@ -52,38 +59,14 @@ async fn exists(api: &Arc<ApiServer>, storage: &str, namespace: &str, name: &str
     }
 }
 
-type Wanted = (&'static str, &'static str, &'static str, Value);
-
-/// Path, storage, namespace and object of each, in order.
-fn objects(cluster: &Cluster) -> Result<Vec<Wanted>> {
-    let mut all: Vec<Wanted> = ["kube-system", "default", "kube-public", "kube-node-lease"]
-        .map(|name| ("/api/v1/namespaces", "namespaces", "", json!({"metadata": {"name": name}})))
-        .to_vec();
-    // `pkg/apis/scheduling/helpers.go`
-    let classes = [
-        (
-            "system-node-critical",
-            2_000_001_000,
-            "Used for system critical pods that must not be moved from their current node.",
-        ),
-        (
-            "system-cluster-critical",
-            2_000_000_000,
-            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
-        ),
-    ];
-    all.extend(classes.map(|(name, value, description)| {
-        let class = json!({"metadata": {"name": name}, "value": value, "description": description});
-        ("/apis/scheduling.k8s.io/v1/priorityclasses", "priorityclasses", "", class)
-    }));
+/// How pods find the API: the first address of the Services.
+fn kubernetes(cluster: &Cluster) -> Result<Value> {
     let services: Cidr = cluster.service_cidr.parse()?;
-    let service = json!({
+    Ok(json!({
         "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {
             "clusterIP": services.address(1),
             "ports": [{"name": "https", "port": 443, "targetPort": cluster.api_port}]
         }
-    });
-    all.push(("/api/v1/namespaces/default/services", "services", "default", service));
-    Ok(all)
+    }))
 }
