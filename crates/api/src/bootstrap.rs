@@ -7,8 +7,8 @@ use crate::catalogue::KindOps;
 use crate::kinds::{self, priority_class::SYSTEM_CLASSES, storage_class::DEFAULT_ANNOTATION};
 use serde_json::{Value, json};
 
-/// For people, for the system's own pods, for what everybody may read, and for the nodes' heartbeats.
-pub const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+/// For the system's own pods, for people, for what everybody may read, and for the nodes' heartbeats.
+pub const NAMESPACES: [&str; 4] = ["kube-system", "default", "kube-public", "kube-node-lease"];
 /// The class of claims that name none: directories of the node a pod landed on.
 pub const STORAGE_CLASS: &str = "isopod-local";
 /// Who makes volumes of [`STORAGE_CLASS`].
@@ -62,7 +62,7 @@ mod tests {
         }
         assert_eq!(
             names.join(" "),
-            "namespaces/default namespaces/kube-system namespaces/kube-public namespaces/kube-node-lease \
+            "namespaces/kube-system namespaces/default namespaces/kube-public namespaces/kube-node-lease \
              priorityclasses/system-node-critical priorityclasses/system-cluster-critical storageclasses/isopod-local"
         );
     }

@@ -31,8 +31,11 @@ pub struct Services;
 /// spec.
 pub fn plausible(object: &Service, before: Option<&ServiceSpec>) -> bool {
     let errors = validate::validate(object, before);
-    // Addresses that are still to be assigned are no fault yet.
-    errors.iter().all(|e| e.path.to_string().starts_with("spec.clusterIP"))
+    // Addresses and the port for health checks that are still to be assigned are no fault yet.
+    errors
+        .iter()
+        .map(|e| e.path.to_string())
+        .all(|at| at.starts_with("spec.clusterIP") || at == "spec.healthCheckNodePort")
 }
 
 const COLUMNS: [Column; 7] = [
