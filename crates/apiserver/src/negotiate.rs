@@ -44,8 +44,8 @@ impl Form {
     }
 }
 
-/// What we can write. Kubernetes also writes protobuf; clients that ask for it list JSON beside it.
-pub const ACCEPTED: [&str; 2] = ["application/json", "application/yaml"];
+/// What Kubernetes says that it writes. We do not write protobuf; clients that ask for it list JSON beside it.
+pub const ACCEPTED: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 struct Clause<'a> {
     kind: &'a str,

@@ -3,6 +3,7 @@
 //! Booleans and numbers follow `k8s.io/apimachinery/pkg/runtime/converter`: any text but `false` and `0` is true; a number
 //! that is none is answered in `strconv`'s words.
 use isopod_api::field::{self, Path};
+use isopod_api::names::meta::validate_field_manager;
 use isopod_api::status::{ApiError, Named};
 use isopod_store::Revision;
 
@@ -46,9 +47,9 @@ fn parse_int(text: &str) -> Result<i64, ApiError> {
         .map_err(|_| ApiError::bad_request(format!("strconv.ParseInt: parsing {}: value out of range", quote(text))))
 }
 
-/// As Go's `%q` for the common case.
+/// As Go's `%q`.
 pub fn quote(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    field::go_quote(text)
 }
 
 /// How the version of a read is to be understood.
@@ -84,14 +85,20 @@ pub fn parse_resource_version(text: &str) -> Result<Option<Revision>, ApiError> 
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|e: std::num::ParseIntError| {
-        let why = match e.kind() {
-            std::num::IntErrorKind::PosOverflow => "value out of range",
-            _ => "invalid syntax",
-        };
-        let detail = format!("strconv.ParseUint: parsing {}: {why}", quote(text));
-        ApiError::bad_request(format!("Invalid value: {}: {detail}", quote(text)))
+    parse_uint(text).map(Some).map_err(|why| {
+        // Kubernetes has no class for it either: 500.
+        let error = field::Error::invalid(&Path::new("resourceVersion"), text, why);
+        ApiError::unclassified(error.to_string())
     })
+}
+
+/// `strconv.ParseUint(text, 10, 64)` with its errors.
+pub(crate) fn parse_uint(text: &str) -> Result<Revision, String> {
+    let wrong = |why: &str| format!("strconv.ParseUint: parsing {}: {why}", quote(text));
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong("invalid syntax"));
+    }
+    text.parse().map_err(|_| wrong("value out of range"))
 }
 
 impl ListOptions {
@@ -139,7 +146,7 @@ impl ListOptions {
                     ));
                 }
                 if matching != "Exact" && matching != "NotOlderThan" {
-                    errors.push(field::Error::not_supported(&at, matching, &["Exact", "NotOlderThan"]));
+                    errors.push(field::Error::not_supported(&at, matching, &["Exact", "NotOlderThan", ""]));
                 }
                 if matching == "Exact" && version == "0" {
                     errors.push(field::Error::forbidden(
@@ -222,7 +229,7 @@ impl WriteOptions {
                 errors.push(field::Error::forbidden(&Path::new("force"), "may not be specified for non-apply patch"));
             }
         }
-        validate_manager(manager, &mut errors);
+        errors.extend(validate_field_manager(manager, &Path::new("fieldManager")));
         let dry_run = dry_run(q.all("dryRun"), &mut errors);
         let field_validation = match validation {
             "" | "Warn" => FieldValidation::Warn,
@@ -241,20 +248,9 @@ impl WriteOptions {
     }
 }
 
-fn validate_manager(manager: &str, errors: &mut field::Errors) {
-    let at = Path::new("fieldManager");
-    if manager.len() > FIELD_MANAGER_MAX {
-        errors.push(field::Error::too_long(&at, FIELD_MANAGER_MAX));
-    }
-    if let Some((i, c)) = manager.char_indices().find(|(_, c)| c.is_control()) {
-        let detail = format!("should not contain non-printable character '\\u{:04x}' (byte offset {i})", u32::from(c));
-        errors.push(field::Error::invalid(&at, manager, detail));
-    }
-}
-
 /// `ValidateDryRun`: only `All` is known.
 pub fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut field::Errors) -> bool {
-    let values: Vec<&str> = values.filter(|v| !v.is_empty()).collect();
+    let values: Vec<&str> = values.collect();
     if values.iter().any(|v| *v != "All") {
         errors.push(field::Error::not_supported(&Path::new("dryRun"), &values, &["All"]));
     }

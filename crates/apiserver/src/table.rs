@@ -2,7 +2,7 @@
 use crate::query::Query;
 use isopod_api::catalogue::Column;
 use isopod_api::field::{self, Path};
-use isopod_api::status::{ApiError, Named};
+use isopod_api::status::ApiError;
 use serde_json::json;
 
 /// What a row carries of its object (`includeObject`).
@@ -26,7 +26,7 @@ impl Include {
                     other,
                     "must be 'Metadata', 'Object', 'None', or empty",
                 );
-                Err(ApiError::invalid(Named::new("meta.k8s.io", "TableOptions"), "", &[error]))
+                Err(ApiError::bad_request(format!("Unable to convert to Table as requested: {error}")))
             }
         }
     }

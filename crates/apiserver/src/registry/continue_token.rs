@@ -2,12 +2,14 @@
 //! (`k8s.io/apiserver/pkg/storage/continue.go`, format `meta.k8s.io/v1`).
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use isopod_api::decode::json;
 use isopod_api::status::ApiError;
 use isopod_store::Revision;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Token {
+    #[serde(default)]
     v: String,
     /// -1: at whatever version is the newest (an inconsistent continuation).
     #[serde(default)]
@@ -32,26 +34,39 @@ pub(crate) fn encode(position: &Position) -> String {
 }
 
 pub(crate) fn decode(text: &str) -> Result<Position, ApiError> {
-    let invalid = |why: String| ApiError::bad_request(format!("continue key is not valid: {why}"));
-    let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|e| invalid(e.to_string()))?;
-    let token: Token = serde_json::from_slice(&bytes).map_err(|e| invalid(e.to_string()))?;
+    let invalid =
+        |why: &str| ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
+    let bytes = URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| invalid(&format!("illegal base64 data at input byte {}", illegal_byte(text))))?;
+    let node = json::parse(&bytes).map_err(|e| invalid(&e.to_string()))?;
+    let token: Token = serde_json::from_value(node.into_value()).map_err(|e| invalid(&e.to_string()))?;
     if token.v != "meta.k8s.io/v1" {
-        let why = format!("server does not recognize this encoded version {}", crate::query::quote(&token.v));
-        return Err(invalid(why));
+        return Err(invalid(&format!("server does not recognize this encoded version {}", token.v)));
     }
     let revision = match token.rv {
-        0 => return Err(invalid("incorrect encoded start resourceVersion (version meta.k8s.io/v1)".to_owned())),
+        0 => return Err(invalid("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")),
         rv => Revision::try_from(rv).ok(),
     };
     if token.start.is_empty() {
-        return Err(invalid("no start key found in continue token".to_owned()));
+        return Err(invalid("encoded start key empty (version meta.k8s.io/v1)"));
     }
     // The key must stay inside its folder.
-    if token.start.split('/').any(|s| s == ".." || s == ".") || token.start.starts_with('/') {
-        return Err(invalid(format!("invalid start key: {}", token.start)));
+    let inside = |segment: &str| !matches!(segment, "" | "." | "..");
+    if !token.start.strip_prefix('/').unwrap_or(&token.start).split('/').all(inside) {
+        return Err(invalid(&token.start));
     }
-    let after = token.start.trim_end_matches('\u{0}').to_owned();
+    let after = token.start.trim_start_matches('/').trim_end_matches('\u{0}').to_owned();
     Ok(Position { revision, after })
+}
+
+/// Where Go's decoder stops: at the first character that is none of the alphabet's, or at the lone last one.
+fn illegal_byte(text: &str) -> usize {
+    let known = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    text.bytes()
+        .filter(|b| !matches!(b, b'\r' | b'\n'))
+        .position(|b| !known(b))
+        .unwrap_or_else(|| text.len().saturating_sub(1))
 }
 
 #[cfg(test)]

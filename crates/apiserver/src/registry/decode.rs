@@ -1,6 +1,7 @@
 //! Bodies to objects: media types, strictness, type errors in Kubernetes' words.
 use super::managed::type_of;
 use super::patch::{Patch, PatchType};
+use super::unstructured::mismatch;
 use crate::query::{FieldValidation, WriteOptions};
 use crate::resources::Resource;
 use crate::respond::Warnings;
@@ -11,7 +12,7 @@ use isopod_api::field::{self, Path};
 use isopod_api::patch::{PatchError, json_patch, merge_patch};
 use isopod_api::schema::builtin;
 use isopod_api::status::{ApiError, Named};
-use isopod_api::{strategic, yaml};
+use isopod_api::{gofmt, strategic, yaml};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -23,16 +24,19 @@ pub(crate) struct Body<'a> {
 }
 
 /// Where a value to be decoded came from: it decides how its errors are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Source<'p> {
+    /// A JSON or merge patch: the error shows the patched object.
     Patched,
+    /// A strategic merge patch: the error shows the patch.
+    Strategic(&'p Value),
     Applied,
 }
 
 /// What bodies may be (`protobuf` is not read; clients that speak it speak JSON too).
 const MEDIA: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
-fn format(content_type: &str) -> Result<Format, ApiError> {
+pub(super) fn format(content_type: &str) -> Result<Format, ApiError> {
     match content_type {
         "" | "application/json" => Ok(Format::Json),
         "application/yaml" => Ok(Format::Yaml),
@@ -95,19 +99,23 @@ pub(crate) fn typed<T: DeserializeOwned>(
 pub(crate) fn value(
     resource: &Resource,
     value: &Value,
-    source: Source,
+    source: Source<'_>,
     validation: FieldValidation,
     warnings: &Warnings,
 ) -> Result<Box<dyn Object>, ApiError> {
-    let wrong = |why: String| match source {
-        Source::Patched => {
-            let error = field::Error::invalid(&Path::new("patch"), value.to_string(), why);
-            ApiError::invalid(Named::new("", ""), "", &[error])
-        }
-        Source::Applied => ApiError::unclassified(why),
+    let wrong = |why: String| {
+        let shown = match source {
+            Source::Patched => value.to_string(),
+            Source::Strategic(patch) => gofmt::print(patch),
+            Source::Applied => return ApiError::unclassified(why),
+        };
+        ApiError::invalid(Named::new("", ""), "", &[field::Error::invalid(&Path::new("patch"), shown, why)])
     };
     let Some(ty) = type_of(resource) else { return Err(ApiError::generic(415)) };
-    let decoded = decode::decode_value(value, ty, false).map_err(wrong)?;
+    let decoded = decode::decode_value(value, ty, false).map_err(|why| match source {
+        Source::Strategic(_) => wrong(mismatch(value, ty).unwrap_or(why)),
+        Source::Patched | Source::Applied => wrong(why),
+    })?;
     match validation {
         FieldValidation::Strict if !decoded.strict.is_empty() => return Err(wrong(strict_error(&decoded.strict))),
         validation => warn(validation, &decoded.strict, warnings),

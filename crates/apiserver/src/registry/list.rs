@@ -135,10 +135,10 @@ enum Source {
 
 fn source(options: &ListOptions) -> Result<Source, ApiError> {
     if !options.continue_token.is_empty() {
+        let Position { revision, after } = continue_token::decode(&options.continue_token)?;
         if options.resource_version.is_some_and(|v| v != 0) {
             return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
         }
-        let Position { revision, after } = continue_token::decode(&options.continue_token)?;
         return Ok(Source::At(revision, after));
     }
     Ok(match (options.resource_version, options.version_match) {

@@ -15,12 +15,13 @@ mod managed;
 mod namespace;
 mod object;
 mod patch;
+mod unstructured;
 mod update;
 mod view;
 mod watch;
 mod write;
 
-pub(crate) use create::create;
+pub(crate) use create::{create, match_namespace};
 #[allow(unused_imports, reason = "for subresources that delete: eviction")]
 pub(crate) use delete::delete_object;
 pub(crate) use delete::{delete, delete_collection};
@@ -28,7 +29,7 @@ pub use hooks::{Extra, Hooks};
 pub(crate) use list::{get, list};
 pub use object::Live;
 pub(crate) use patch::{PatchType, patch, patch_by, scale_patch};
-pub(crate) use update::{update, update_by};
+pub(crate) use update::{check_name, update, update_by};
 pub(crate) use watch::watch;
 pub(crate) use write::precondition_failed;
 pub use write::{OwnRules, Produced, Rules, WriteContext, Written};

@@ -96,7 +96,11 @@ fn produce(
         (_, None) => return Err(ApiError::not_found(call.resource.named(), &call.info.name)),
         (patch, Some(live)) => (decode::apply_patch(&call.resource, patch, live.value())?, false),
     };
-    let source = if applied { Source::Applied } else { Source::Patched };
+    let source = match patch {
+        Patch::Apply(..) => Source::Applied,
+        Patch::Strategic(patch) => Source::Strategic(patch),
+        Patch::Json(_) | Patch::Merge(_) => Source::Patched,
+    };
     let mut object = decode::value(&call.resource, &value, source, options.field_validation, &call.warnings)?;
     match_namespace(&call.resource, object.meta_mut(), &call.info.namespace)?;
     if applied && live.is_none() {

@@ -186,7 +186,7 @@ impl WriteContext<'_> {
             self.warnings.add(warning);
         }
         self.server.config.admission.validate(Some(&*object), None, attributes).await?;
-        if !asked_version.is_empty() && asked_version != "0" {
+        if asked_version.parse::<Revision>().is_ok_and(|v| v != 0) {
             return Err(ApiError::unclassified("resourceVersion should not be set on objects to be created"));
         }
         let key = self.resource.key(self.namespace, &name);
@@ -379,12 +379,7 @@ impl WriteContext<'_> {
         if asked.parse() == Ok(live.revision()) {
             return Ok(());
         }
-        if asked.parse::<Revision>().is_err() {
-            let path = Path::new("metadata").child("resourceVersion");
-            let detail = format!("strconv.ParseUint: parsing {}: invalid syntax", crate::query::quote(asked));
-            let error = field::Error::invalid(&path, asked, detail);
-            return Err(ApiError::invalid(self.resource.named(), self.name, &[error]));
-        }
+        crate::query::parse_uint(asked).map_err(ApiError::unclassified)?;
         Err(ApiError::modified(self.resource.named(), self.name))
     }
 

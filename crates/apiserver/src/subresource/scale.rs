@@ -5,7 +5,7 @@ use crate::body::{Body, RequestBody};
 use crate::handler::{Call, plain_form, read_body};
 use crate::query::{WriteOptions, manager_or_user_agent};
 use crate::registry::decode::{self, Body as Sent};
-use crate::registry::{Live, PatchType, Produced, WriteContext, Written, scale_patch};
+use crate::registry::{Live, PatchType, Produced, WriteContext, Written, check_name, match_namespace, scale_patch};
 use crate::request::Verb;
 use crate::respond;
 use async_trait::async_trait;
@@ -14,7 +14,7 @@ use isopod_api::apply::{self, SCALE_VERSION};
 use isopod_api::field::{self, Path};
 use isopod_api::k8s::api::autoscaling::v1::Scale;
 use isopod_api::k8s::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use isopod_api::names::validate_object_meta;
+use isopod_api::names::{dns1123_subdomain, validate_object_meta};
 use isopod_api::selector::Selector;
 use isopod_api::status::{ApiError, Named};
 use serde_json::{Value, json};
@@ -32,7 +32,10 @@ impl Handler for Scales {
             Verb::Get => {
                 let key = call.resource.key(&call.info.namespace, &call.info.name);
                 let live = Live::get(&call.server, &call.resource, &key).await?;
-                let live = live.ok_or_else(|| not_found(call))?;
+                let live = live.ok_or_else(|| {
+                    let resource = format!("{}/scale", call.resource.descriptor().plural);
+                    ApiError::not_found(Named::new(call.resource.descriptor().group, &resource), &call.info.name)
+                })?;
                 answer(call, &scale_of(live.value()))
             }
             Verb::Update => {
@@ -85,6 +88,9 @@ fn produce(call: &Call, manager: &str, live: &Live, make: Make<'_>) -> Result<Pr
     let mut new = make(&old)?;
     let scale: Scale = serde_json::from_value(new.clone())
         .map_err(|e| ApiError::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {e}")))?;
+    let mut meta = scale.metadata.clone();
+    match_namespace(&call.resource, &mut meta, &call.info.namespace)?;
+    check_name(&meta, &call.info.name)?;
     validate(call, &scale)?;
     let replicas = scale.spec.as_ref().and_then(|s| s.replicas).unwrap_or(0);
     own(call, manager, &old, &mut new, &mut parent)?;
@@ -141,8 +147,9 @@ fn own(call: &Call, manager: &str, old: &Value, new: &mut Value, parent: &mut Va
 /// `ValidateScale`
 fn validate(call: &Call, scale: &Scale) -> Result<(), ApiError> {
     let named = Named::new("autoscaling", "Scale");
-    let check = |n: &str, prefix: bool| call.resource.ops.validate_name(n, prefix);
-    let mut errors = validate_object_meta(&scale.metadata, true, check, &Path::new("metadata"));
+    let mut meta = scale.metadata.clone();
+    meta.namespace.get_or_insert_with(|| call.info.namespace.clone());
+    let mut errors = validate_object_meta(&meta, true, dns1123_subdomain, &Path::new("metadata"));
     let replicas = scale.spec.as_ref().and_then(|s| s.replicas).unwrap_or(0);
     if replicas < 0 {
         let at = Path::new("spec").child("replicas");

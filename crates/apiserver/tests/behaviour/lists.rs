@@ -105,8 +105,21 @@ async fn understands_versions() {
     assert_eq!(names(&list(format!("resourceVersion={one}&limit=5")).await), ["one"], "a page of a version is exact");
     assert_eq!(names(&list("resourceVersion=0&limit=1".to_owned()).await).len(), 2, "the cache does not page");
     assert_eq!(version(&list(String::new()).await), two);
-    for query in ["resourceVersion=x", "continue=nonsense", "limit=1&continue=e30"] {
-        assert_eq!(api.get(&format!("{CMS}?{query}")).await.code, 400, "{query}");
+    for (query, code, message) in [
+        ("continue=a!", 400, "invalid continue token: continue key is not valid: illegal base64 data at input byte 1"),
+        (
+            "limit=1&continue=e30",
+            400,
+            "invalid continue token: continue key is not valid: server does not recognize this encoded version ",
+        ),
+        (
+            "resourceVersion=x",
+            500,
+            "resourceVersion: Invalid value: \"x\": strconv.ParseUint: parsing \"x\": invalid syntax",
+        ),
+    ] {
+        let answer = api.get(&format!("{CMS}?{query}")).await;
+        assert_eq!((answer.code, answer.json()["message"].clone()), (code, json!(message)), "{query}");
     }
 }
 
@@ -123,7 +136,10 @@ async fn answers_in_every_form() {
     assert_eq!(whole["rows"][0]["object"]["data"], json!({"k": "v"}));
     let none = api.table(&format!("{CMS}/one?includeObject=None")).await.json();
     assert_eq!(none["rows"][0]["object"], Value::Null);
-    assert_eq!(api.table(&format!("{CMS}?includeObject=X")).await.code, 422);
+    let wrong = api.table(&format!("{CMS}?includeObject=X")).await;
+    let text = "Unable to convert to Table as requested: includeObject: Invalid value: \"X\": must be 'Metadata', 'Object', \
+                'None', or empty";
+    assert_eq!((wrong.code, wrong.json()["message"].clone()), (400, json!(text)));
 
     let accept = |path: &str, accept: &str| {
         let request = http::Request::builder().uri(path).header("accept", accept);

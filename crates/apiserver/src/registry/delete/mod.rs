@@ -39,7 +39,7 @@ const ATTEMPTS: usize = 64;
 const PARALLEL: usize = 16;
 
 pub(crate) async fn delete(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
-    let options = options::from_request(&call.query, &body)?;
+    let options = options::from_request(&call.query, call.content_type(), &body)?;
     let cx = call.write_context("", options::dry_run(&options));
     let deleted = Box::pin(delete_object(&cx, &options)).await?;
     let foreground = options.propagation_policy.as_deref() == Some("Foreground");
@@ -163,7 +163,7 @@ fn check_preconditions(cx: &WriteContext<'_>, live: &Live, options: &DeleteOptio
 
 /// Deletes what a list with the same selectors shows; answers with that list.
 pub(crate) async fn delete_collection(call: &Call, body: Bytes) -> Result<Response<Body>, ApiError> {
-    let options = options::from_request(&call.query, &body)?;
+    let options = options::from_request(&call.query, call.content_type(), &body)?;
     let dry_run = options::dry_run(&options);
     let page = select(call, &options_from(&call.query)?).await?;
     let targets: Vec<(String, String)> = page
