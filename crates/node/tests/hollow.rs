@@ -61,7 +61,7 @@ fn play(mut pod: Pod, until: i64, delete: Option<(i64, i64)>) -> Vec<String> {
     let (mut out, mut deleted) = (Vec::new(), false);
     let mut now = 0;
     loop {
-        for write in pods.due(at(now), 10) {
+        while let Some(write) = pods.due(at(now), 1).pop() {
             match write.action {
                 Action::Delete => {
                     out.push(format!("{now} delete"));
@@ -87,7 +87,6 @@ fn play(mut pod: Pod, until: i64, delete: Option<(i64, i64)>) -> Vec<String> {
         let deletion = delete.filter(|_| !deleted).map(|(when, _)| when);
         match timer.into_iter().chain(deletion).min() {
             Some(next) if next <= until => now = next.max(now),
-            _ if !pods.due(at(now), 0).is_empty() => {}
             _ => return out,
         }
     }

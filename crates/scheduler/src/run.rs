@@ -57,6 +57,7 @@ pub async fn run(client: Client, reflectors: Reflectors, shutdown: CancellationT
     let view = View::new(&reflectors);
     tokio::select! {
         () = view.synced() => {}
+        () = view.complain() => return,
         () = shutdown.cancelled() => return,
     }
     let (done, results) = mpsc::channel(BINDINGS);

@@ -11,7 +11,10 @@ use isopod_api::k8s::api::policy::v1::PodDisruptionBudget;
 use isopod_api::k8s::api::storage::v1::StorageClass;
 use isopod_reflect::{Reflector, Reflectors};
 use std::sync::Arc;
+use std::time::Duration;
 
+/// How long mirrors may take to fill before that is said aloud.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Name of the index of pods by the claims they mount.
 const BY_CLAIM: &str = "scheduler-claim";
 
@@ -74,6 +77,28 @@ impl View {
             self.stateful_sets.synced(),
             self.budgets.synced(),
         );
+    }
+
+    /// Says, for as long as it is not [`synced`](Self::synced), which mirrors are missing. Never returns.
+    pub async fn complain(&self) {
+        loop {
+            tokio::time::sleep(PATIENCE).await;
+            let mirrors = [
+                ("pods", self.pods.is_synced()),
+                ("nodes", self.nodes.is_synced()),
+                ("namespaces", self.namespaces.is_synced()),
+                ("persistentvolumeclaims", self.claims.is_synced()),
+                ("persistentvolumes", self.volumes.is_synced()),
+                ("storageclasses", self.classes.is_synced()),
+                ("services", self.services.is_synced()),
+                ("replicasets", self.replica_sets.is_synced()),
+                ("replicationcontrollers", self.replication_controllers.is_synced()),
+                ("statefulsets", self.stateful_sets.is_synced()),
+                ("poddisruptionbudgets", self.budgets.is_synced()),
+            ];
+            let missing: Vec<&str> = mirrors.iter().filter(|(_, synced)| !synced).map(|(name, _)| *name).collect();
+            tracing::warn!(?missing, "the scheduler cannot begin: it has not seen these yet");
+        }
     }
 
     /// Selects the pods that this one is spread among by default (`helper.DefaultSelector`): all that its Services select, and
