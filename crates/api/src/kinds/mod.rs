@@ -38,6 +38,7 @@ pub mod secret;
 pub mod service;
 pub mod service_account;
 pub mod stateful_set;
+pub mod storage;
 pub mod storage_class;
 pub mod storage_words;
 pub mod workload;
@@ -95,7 +96,12 @@ pub fn all() -> Vec<&'static dyn KindOps> {
         // scheduling.k8s.io/v1
         &Typed::<priority_class::PriorityClasses>::NEW,
         // storage.k8s.io/v1
+        &Typed::<storage::csi_driver::CsiDrivers>::NEW,
+        &Typed::<storage::csi_node::CsiNodes>::NEW,
+        &Typed::<storage::csi_storage_capacity::CsiStorageCapacities>::NEW,
         &Typed::<storage_class::StorageClasses>::NEW,
+        &Typed::<storage::volume_attachment::VolumeAttachments>::NEW,
+        &Typed::<storage::volume_attributes_class::VolumeAttributesClasses>::NEW,
         // coordination.k8s.io/v1
         &Typed::<lease::Leases>::NEW,
         // node.k8s.io/v1

@@ -2,7 +2,7 @@
 mod sources;
 mod validate;
 
-pub use validate::validate_spec;
+pub use validate::{validate_inline, validate_spec};
 
 use crate::catalogue::{Column, Descriptor, Kind, PrintContext, Scope};
 use crate::field::{Error, Errors, Path};

@@ -51,6 +51,39 @@ pub fn validate_spec(spec: &PersistentVolumeSpec, name: &str, path: &Path) -> Er
     out
 }
 
+/// The spec of a volume that stands in a VolumeAttachment: a CSI source and hardly anything else.
+pub fn validate_inline(spec: &PersistentVolumeSpec, path: &Path) -> Errors {
+    let mut out = Errors::new();
+    let none_here = "may not be specified in the context of inline volumes";
+    let mut forbid = |given: bool, field: &str| {
+        if given {
+            out.push(Error::forbidden(&path.child(field), none_here));
+        }
+    };
+    forbid(spec.claim_ref.is_some(), "claimRef");
+    forbid(spec.capacity.as_ref().is_some_and(|c| !c.is_empty()), "capacity");
+    forbid(spec.node_affinity.is_some(), "nodeAffinity");
+    forbid(!text(&spec.storage_class_name).is_empty(), "storageClassName");
+    if spec.csi.is_none() {
+        out.push(Error::required(&path.child("csi"), "has to be specified in the context of inline volumes"));
+    }
+    let modes = spec.access_modes.as_deref().unwrap_or_default();
+    if modes.is_empty() {
+        out.push(Error::required(&path.child("accessModes"), ""));
+    }
+    out.extend(validate_access_modes(modes, &path.child("accessModes")));
+    if !matches!(text(&spec.persistent_volume_reclaim_policy), "" | "Retain") {
+        let detail = "may only be Retain in the context of inline volumes";
+        out.push(Error::forbidden(&path.child("persistentVolumeReclaimPolicy"), detail));
+    }
+    sources::validate(spec, "", path, &mut out);
+    if !matches!(spec.volume_mode.as_deref(), None | Some("Filesystem")) {
+        let detail = "may not specify volumeMode other than Filesystem in the context of inline volumes";
+        out.push(Error::forbidden(&path.child("volumeMode"), detail));
+    }
+    out
+}
+
 fn capacity(spec: &PersistentVolumeSpec, path: &Path, out: &mut Errors) {
     let nothing = Default::default();
     let capacity = spec.capacity.as_ref().unwrap_or(&nothing);
