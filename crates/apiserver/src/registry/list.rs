@@ -160,7 +160,7 @@ pub(crate) async fn select(call: &Call, options: &ListOptions) -> Result<Page, A
         Source::At(revision, after) => at_version(call, options, &filter, revision, after).await,
         Source::Any => {
             // Even "any" is not before the cache has read the store once.
-            caches.wait_for(1).await.or_else(|_| Ok::<(), ApiError>(()))?;
+            caches.wait_for(1).await.or(Ok::<(), ApiError>(()))?;
             let snapshot = cache.list(&filter, caches.applied());
             // The watch cache does not page: a list at version 0 is whole.
             Ok(Page { objects: snapshot.objects, revision: snapshot.revision, next: None, remaining: None })

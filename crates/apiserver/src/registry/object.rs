@@ -38,13 +38,13 @@ impl Live {
 
 pub(crate) fn decode_stored(resource: &Resource, json: &[u8]) -> Result<Box<dyn Object>, ApiError> {
     if json.starts_with(&resource.stored_head) {
-        return resource.ops.decode_json(json).map_err(damaged);
+        return resource.ops.decode_json(json).map_err(|e| damaged(&e));
     }
-    let value = serde_json::from_slice(json).map_err(damaged)?;
-    resource.ops.decode(resource.ops.from_storage(value)).map_err(damaged)
+    let value = serde_json::from_slice(json).map_err(|e| damaged(&e))?;
+    resource.ops.decode(resource.ops.from_storage(value)).map_err(|e| damaged(&e))
 }
 
-fn damaged(error: serde_json::Error) -> ApiError {
+fn damaged(error: &serde_json::Error) -> ApiError {
     ApiError::internal(format_args!("a stored object cannot be read: {error}"))
 }
 

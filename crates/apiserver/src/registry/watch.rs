@@ -35,7 +35,7 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
     // "The newest" means what is newest now; any other start is served from what the cache shows.
     match asked {
         None => caches.wait_for(call.server.store.revision().await.map_err(store_error)?).await?,
-        Some(_) => caches.wait_for(1).await.or_else(|_| Ok::<(), ApiError>(()))?,
+        Some(_) => caches.wait_for(1).await.or(Ok::<(), ApiError>(()))?,
     }
     let start = match (options.send_initial_events, asked) {
         (Some(true), Some(v)) if v > 0 => {

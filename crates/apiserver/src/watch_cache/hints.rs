@@ -8,7 +8,9 @@ use std::sync::Arc;
 /// By key: the bytes written and what selectors need of them. At most one for each write in flight: the writer takes a hint
 /// back when its write fails.
 #[derive(Default)]
-pub(crate) struct Hints(Mutex<HashMap<Arc<str>, (Bytes, Arc<Info>)>>);
+pub(crate) struct Hints(Mutex<ByKey>);
+
+type ByKey = HashMap<Arc<str>, (Bytes, Arc<Info>)>;
 
 impl Hints {
     pub(crate) fn put(&self, key: Arc<str>, value: Bytes, info: Arc<Info>) {

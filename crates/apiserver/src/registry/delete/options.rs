@@ -38,9 +38,9 @@ fn from_body(content_type: &str, body: &[u8]) -> Result<DeleteOptions, ApiError>
             if let Some(map) = value.as_object_mut() {
                 map.remove("apiVersion");
             }
-            decode::decode(value.to_string().as_bytes(), Format::Json, expected).map_err(bare)?.value
+            decode::decode(value.to_string().as_bytes(), Format::Json, expected).map_err(|e| bare(&e))?.value
         }
-        decoded => decoded.map_err(bare)?.value,
+        decoded => decoded.map_err(|e| bare(&e))?.value,
     };
     if let Some(map) = decoded.as_object_mut() {
         map.insert("apiVersion".to_owned(), "v1".into());
@@ -49,7 +49,7 @@ fn from_body(content_type: &str, body: &[u8]) -> Result<DeleteOptions, ApiError>
 }
 
 /// The handler passes the decoder's error on as it is: it has no class, and no words around it.
-fn bare(error: ApiError) -> ApiError {
+fn bare(error: &ApiError) -> ApiError {
     let text = error.message.as_str();
     let text =
         text.strip_prefix("DeleteOptions in version \"v1\" cannot be handled as a DeleteOptions: ").unwrap_or(text);

@@ -48,7 +48,7 @@ pub(crate) fn plan(ops: &dyn KindOps, object: &dyn Object, options: &DeleteOptio
             if since.is_none() {
                 raise_generation(meta);
             }
-            meta.deletion_timestamp = Some(after(since.unwrap_or(now), seconds));
+            meta.deletion_timestamp = Some(after(since.as_ref().unwrap_or(&now), seconds));
             meta.deletion_grace_period_seconds = Some(seconds);
             ops.mark_deleting(&mut *marked);
             Step::Mark(marked)
@@ -77,7 +77,7 @@ fn grace(ops: &dyn KindOps, object: &dyn Object, options: &DeleteOptions) -> Gra
         }
         return match requested {
             Some(seconds) if seconds < current => {
-                Grace::Seconds { seconds, since: Some(after(deadline.clone(), current.saturating_neg())) }
+                Grace::Seconds { seconds, since: Some(after(deadline, current.saturating_neg())) }
             }
             _ => Grace::Pending,
         };
@@ -88,7 +88,7 @@ fn grace(ops: &dyn KindOps, object: &dyn Object, options: &DeleteOptions) -> Gra
     }
 }
 
-fn after(time: Time, seconds: i64) -> Time {
+fn after(time: &Time, seconds: i64) -> Time {
     let moved = jiff::SignedDuration::from_secs(seconds);
     Time(time.0.checked_add(moved).unwrap_or(time.0))
 }
