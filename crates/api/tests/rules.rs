@@ -705,6 +705,70 @@ fn networking() {
 }
 
 #[test]
+fn webhooks() {
+    let hook = |change: Value| {
+        let mut hook = json!({
+            "name": "a.example.org", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            "clientConfig": { "service": { "name": "s", "namespace": "n" } },
+            "rules": [{ "operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["pods"] }],
+        });
+        merge(&mut hook, &change);
+        json!({ "webhooks": [hook] })
+    };
+    let kind = "validatingwebhookconfigurations";
+    check_created(&[
+        (kind, hook(json!({})), ""),
+        (
+            kind,
+            hook(json!({ "name": "a.b" })),
+            "webhooks[0].name: Invalid value: \"a.b\": should be a domain with at least three segments separated by dots",
+        ),
+        (
+            kind,
+            hook(json!({ "sideEffects": "Some" })),
+            "webhooks[0].sideEffects: Unsupported value: \"Some\": supported values: \"None\", \"NoneOnDryRun\"",
+        ),
+        (
+            kind,
+            hook(json!({ "timeoutSeconds": 31 })),
+            "webhooks[0].timeoutSeconds: Invalid value: 31: the timeout value must be between 1 and 30 seconds",
+        ),
+        (
+            kind,
+            hook(json!({ "admissionReviewVersions": ["v2"] })),
+            "webhooks[0].admissionReviewVersions: Invalid value: [\"v2\"]: must include at least one of v1, v1beta1",
+        ),
+        (
+            kind,
+            hook(json!({ "clientConfig": { "url": "https://x" } })),
+            "webhooks[0].clientConfig: Required value: exactly one of url or service is required",
+        ),
+        (
+            kind,
+            hook(json!({ "clientConfig": { "service": null, "url": "http://u@x/y?z#f" } })),
+            "[webhooks[0].clientConfig.url: Invalid value: \"http\": 'https' is the only allowed URL scheme; desired format: https://host[/path], webhooks[0].clientConfig.url: Invalid value: \"u\": user information is not permitted in the URL, webhooks[0].clientConfig.url: Invalid value: \"f\": fragments are not permitted in the URL, webhooks[0].clientConfig.url: Invalid value: \"z\": query parameters are not permitted in the URL]",
+        ),
+        (
+            kind,
+            hook(json!({ "clientConfig": { "service": { "path": "a//b" } } })),
+            "[webhooks[0].clientConfig.service.path: Invalid value: \"a//b\": must start with a '/', webhooks[0].clientConfig.service.path: Invalid value: \"a//b\": segment[0] may not be empty, webhooks[0].clientConfig.service.path: Invalid value: \"a//b\": segment[1] may not be empty]",
+        ),
+        (
+            kind,
+            hook(
+                json!({ "rules": [{ "operations": ["CREATE", "*"], "apiGroups": [], "apiVersions": ["v1"], "resources": ["*", "pods"] }] }),
+            ),
+            "[webhooks[0].rules[0].operations: Invalid value: [\"CREATE\",\"*\"]: if '*' is present, must not specify other operations, webhooks[0].rules[0].apiGroups: Required value, webhooks[0].rules[0].resources: Invalid value: [\"*\",\"pods\"]: if '*' is present, must not specify other resources without subresources]",
+        ),
+        (
+            "mutatingwebhookconfigurations",
+            hook(json!({ "reinvocationPolicy": "Often" })),
+            "webhooks[0].reinvocationPolicy: Unsupported value: \"Often\": supported values: \"IfNeeded\", \"Never\"",
+        ),
+    ]);
+}
+
+#[test]
 fn slices_count_their_own_generation() {
     // Kinds whose generation follows other rules than "the spec changed" count it themselves.
     let mut slice = object("endpointslices", &json!({ "addressType": "IPv4" }));

@@ -20,7 +20,7 @@ static DESCRIPTOR: Descriptor = Descriptor {
         "configmaps",
         "configmap",
         Scope::Namespaced,
-        &[NAME, column("Data", "Data contains the configuration data."), AGE],
+        &[NAME, column("Data", "How many entries it holds."), AGE],
     )
 };
 

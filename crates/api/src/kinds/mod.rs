@@ -3,6 +3,7 @@ use crate::catalogue::{KindOps, Typed};
 
 pub mod access_reviews;
 pub mod addresses;
+pub mod admission;
 pub mod authentication_reviews;
 pub mod binding;
 pub mod config_map;
@@ -93,6 +94,9 @@ pub fn all() -> Vec<&'static dyn KindOps> {
         &Typed::<rbac::roles::ClusterRoles>::NEW,
         &Typed::<rbac::bindings::RoleBindings>::NEW,
         &Typed::<rbac::roles::Roles>::NEW,
+        // admissionregistration.k8s.io/v1
+        &Typed::<admission::mutating::MutatingWebhooks>::NEW,
+        &Typed::<admission::validating::ValidatingWebhooks>::NEW,
         // scheduling.k8s.io/v1
         &Typed::<priority_class::PriorityClasses>::NEW,
         // storage.k8s.io/v1

@@ -21,7 +21,7 @@ static DESCRIPTOR: Descriptor = Descriptor {
         "namespaces",
         "namespace",
         Scope::Cluster,
-        &[NAME, column("Status", "The status of the namespace"), AGE],
+        &[NAME, column("Status", "Whether the namespace is in use or going."), AGE],
     )
 };
 

@@ -17,15 +17,15 @@ pub struct Nodes;
 
 const COLUMNS: [Column; 10] = [
     NAME,
-    column("Status", "The status of the node"),
-    column("Roles", "The roles of the node"),
+    column("Status", "Whether the node is ready for pods."),
+    column("Roles", "What the node is for, by its labels."),
     AGE,
-    column("Version", "Kubelet Version reported by the node."),
+    column("Version", "The version of the node agent."),
     wide("Internal-IP", "The address of the node within the cluster."),
     wide("External-IP", "The address of the node from outside."),
-    wide("OS-Image", "OS Image reported by the node."),
-    wide("Kernel-Version", "Kernel Version reported by the node."),
-    wide("Container-Runtime", "ContainerRuntime Version reported by the node."),
+    wide("OS-Image", "The operating system of the node."),
+    wide("Kernel-Version", "The kernel of the node."),
+    wide("Container-Runtime", "What runs the containers of the node."),
 ];
 
 static DESCRIPTOR: Descriptor = Descriptor {

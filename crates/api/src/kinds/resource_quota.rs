@@ -23,11 +23,8 @@ static DESCRIPTOR: Descriptor = Descriptor {
         Scope::Namespaced,
         &[
             NAME,
-            column("Request", "Request represents a minimum amount of cpu/memory that a container may consume."),
-            column(
-                "Limit",
-                "Limits control the maximum amount of cpu/memory that a container may use independent of contention on the node.",
-            ),
+            column("Request", "What is used of what may be requested."),
+            column("Limit", "What is used of the limits that may be set."),
             AGE,
         ],
     )

@@ -17,12 +17,7 @@ static DESCRIPTOR: Descriptor = Descriptor::new(
     "secrets",
     "secret",
     Scope::Namespaced,
-    &[
-        NAME,
-        column("Type", "Used to facilitate programmatic handling of secret data."),
-        column("Data", "Data contains the secret data."),
-        AGE,
-    ],
+    &[NAME, column("Type", "What sort of secret it is."), column("Data", "How many entries it holds."), AGE],
 );
 
 impl Kind for Secrets {
