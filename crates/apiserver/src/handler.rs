@@ -1,4 +1,5 @@
 //! One request from its arrival to its answer: who asks, what for, may they, and which code does it.
+use crate::auth::impersonation::impersonate;
 use crate::auth::{Attributes, Decision, UserInfo};
 use crate::body::{Body, RequestBody};
 use crate::negotiate::{self, Form, Shape};
@@ -97,6 +98,7 @@ const METHODS: [http::Method; 6] = [
 async fn dispatch(server: Arc<ApiServer>, request: Request<RequestBody>) -> Result<Response<Body>, ApiError> {
     let (mut parts, body) = request.into_parts();
     let user = authenticate(&server, &parts).await?;
+    let user = impersonate(user, &parts.headers, &*server.config.authorizer).await?;
     parts.extensions.insert(user.clone());
     if !METHODS.contains(&parts.method) {
         return Err(ApiError::generic(405));
@@ -166,12 +168,15 @@ fn attributes(user: &UserInfo, info: &ResourceInfo) -> Attributes {
     }
 }
 
-/// The texts are `k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go`'s.
 async fn authorize(server: &ApiServer, a: &Attributes) -> Result<(), ApiError> {
-    let why = match server.config.authorizer.authorize(a).await {
-        Decision::Allow => return Ok(()),
-        Decision::Deny(why) | Decision::NoOpinion(why) => why,
-    };
+    match server.config.authorizer.authorize(a).await {
+        Decision::Allow => Ok(()),
+        Decision::Deny(why) | Decision::NoOpinion(why) => Err(refused(a, &why)),
+    }
+}
+
+/// 403 in the words of `k8s.io/apiserver/pkg/endpoints/handlers/responsewriters/errors.go`.
+pub(crate) fn refused(a: &Attributes, why: &str) -> ApiError {
     let user = crate::query::quote(&a.user.name);
     let suffix = if why.is_empty() { String::new() } else { format!(": {why}") };
     let message = match &a.path {
@@ -184,14 +189,11 @@ async fn authorize(server: &ApiServer, a: &Attributes) -> Result<(), ApiError> {
             } else {
                 format!("in the namespace {}", crate::query::quote(&a.namespace))
             };
-            format!(
-                "User {user} cannot {} resource {resource} in API group {} {place}{suffix}",
-                a.verb,
-                crate::query::quote(&a.group)
-            )
+            let group = crate::query::quote(&a.group);
+            format!("User {user} cannot {} resource {resource} in API group {group} {place}{suffix}", a.verb)
         }
     };
-    Err(ApiError::forbidden(Named::new(&a.group, &a.resource), &a.name, message))
+    ApiError::forbidden(Named::new(&a.group, &a.resource), &a.name, message)
 }
 
 async fn resource(
@@ -222,17 +224,16 @@ async fn resource(
         call.warnings.add(text);
     }
     let work = Box::pin(run(&call, Request::from_parts(parts, body)));
-    let mut response = if streaming {
-        work.await?
+    let done = if streaming {
+        work.await
     } else {
-        match tokio::time::timeout(timeout, work).await {
-            Ok(done) => done?,
-            Err(_) => {
-                let message = "Timeout: request did not complete within the allotted timeout";
-                return Err(ApiError::new(504, "Timeout", message).with_details(Details::default()));
-            }
-        }
+        tokio::time::timeout(timeout, work).await.unwrap_or_else(|_| {
+            let message = "Timeout: request did not complete within the allotted timeout";
+            Err(ApiError::new(504, "Timeout", message).with_details(Details::default()))
+        })
     };
+    // Who is refused is warned all the same.
+    let mut response = done.unwrap_or_else(|error| respond::error(&error, &call.headers));
     respond::add_warnings(&mut response, &call.warnings);
     Ok(response)
 }

@@ -1,8 +1,9 @@
 //! PUT: a whole object for a whole object (`endpoints/handlers/update.go`).
 use super::create::match_namespace;
 use super::decode::{self, Body as Sent};
+use super::metadata::precondition_failed;
 use super::view::object_json;
-use super::write::{Produced, Rules, WriteContext, Written, precondition_failed};
+use super::write::{Produced, Rules, WriteContext, Written};
 use crate::body::Body;
 use crate::handler::Call;
 use crate::query::{WriteOptions, manager_or_user_agent};

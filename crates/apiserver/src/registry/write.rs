@@ -1,5 +1,9 @@
 //! The engine of all writes: create and update one object, whatever verb or subresource asks for it.
 use super::hooks::Extra;
+use super::metadata::{
+    completes_deletion, dedup_owners, fill_system_fields, generate_name, keep_system_fields, precondition_failed,
+    spec_of, truncated,
+};
 use super::object::{Live, encode};
 use super::{managed, store_error};
 use crate::ApiServer;
@@ -17,7 +21,6 @@ use isopod_api::names::path_segment;
 use isopod_api::status::{ApiError, Named};
 use isopod_store::{Compare, KeyValue, Op, Revision, TxnOutcome};
 use serde_json::Value;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 
 /// What a write is, beside its object.
@@ -123,7 +126,7 @@ impl WriteContext<'_> {
         let attributes = self.attributes(Operation::Create);
         let chain = &self.server.config.admission;
         chain.mutate(&mut *object, None, &attributes).await?;
-        self.dedup_owners(object.meta_mut());
+        dedup_owners(object.meta_mut(), self.warnings);
         let asked_version = object.meta().resource_version.clone().unwrap_or_default();
         fill_system_fields(object.meta_mut(), self.now());
         let prefix = object.meta().generate_name.clone().unwrap_or_default();
@@ -253,7 +256,7 @@ impl WriteContext<'_> {
         }
         let attributes = self.attributes(Operation::Update);
         self.server.config.admission.mutate(&mut *object, Some(&*live.object), &attributes).await?;
-        self.dedup_owners(object.meta_mut());
+        dedup_owners(object.meta_mut(), self.warnings);
         self.check_version(object.meta_mut(), live)?;
         self.finish_update(key, live, object, &attributes).await
     }
@@ -383,30 +386,6 @@ impl WriteContext<'_> {
         Err(ApiError::modified(self.resource.named(), self.name))
     }
 
-    /// `dedupOwnerReferencesAndAddWarning` (endpoints/handlers/create.go).
-    fn dedup_owners(&self, meta: &mut ObjectMeta) {
-        let Some(owners) = &mut meta.owner_references else { return };
-        let mut repeated: Vec<String> = Vec::new();
-        let mut kept = Vec::with_capacity(owners.len());
-        for owner in owners.drain(..) {
-            if kept.contains(&owner) {
-                if !repeated.contains(&owner.uid) {
-                    repeated.push(owner.uid.clone());
-                }
-            } else {
-                kept.push(owner);
-            }
-        }
-        *owners = kept;
-        if !repeated.is_empty() {
-            self.warnings.add(format!(
-                ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may \
-                 reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
-                repeated.join(", ")
-            ));
-        }
-    }
-
     async fn assign(&self, new: &mut dyn Object, old: Option<&dyn Object>) -> Result<(), ApiError> {
         for hook in self.hooks() {
             hook.assign(new, old).await?;
@@ -433,81 +412,4 @@ impl WriteContext<'_> {
     pub(super) fn named(&self) -> Named<'static> {
         self.resource.named()
     }
-}
-
-/// How Kubernetes' storage words a precondition that does not hold (`NewInvalidObjError`).
-pub(crate) fn precondition_failed(key: &str, what: &str, asked: &str, is: &str) -> String {
-    format!(
-        "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
-         {what} in precondition: {asked}, {what} in object meta: {is}"
-    )
-}
-
-/// Kubernetes keeps times to the second.
-fn truncated(now: jiff::Timestamp) -> jiff::Timestamp {
-    jiff::Timestamp::from_second(now.as_second()).unwrap_or(now)
-}
-
-/// `FillObjectMetaSystemFields`, and what a client may not bring (`BeforeCreate`).
-fn fill_system_fields(meta: &mut ObjectMeta, now: Time) {
-    meta.creation_timestamp = Some(now);
-    meta.uid = Some(uuid::Uuid::new_v4().to_string());
-    meta.deletion_timestamp = None;
-    meta.deletion_grace_period_seconds = None;
-    meta.self_link = None;
-    meta.resource_version = None;
-}
-
-/// What an update may leave out and never changes (`BeforeUpdate`).
-fn keep_system_fields(new: &mut ObjectMeta, old: &ObjectMeta) {
-    new.generation = old.generation;
-    new.self_link = None;
-    if new.uid.as_deref().unwrap_or_default().is_empty() {
-        new.uid.clone_from(&old.uid);
-    }
-    if new.creation_timestamp.is_none() {
-        new.creation_timestamp.clone_from(&old.creation_timestamp);
-    }
-    if new.deletion_timestamp.is_none() {
-        new.deletion_timestamp.clone_from(&old.deletion_timestamp);
-    }
-    if new.deletion_grace_period_seconds.is_none() {
-        new.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
-    }
-}
-
-/// The last finalizer has been taken from an object that waits to be deleted (`ShouldDeleteDuringUpdate`).
-fn completes_deletion(resource: &Resource, new: &dyn Object, old: &dyn Object) -> bool {
-    let no_finalizers = new.meta().finalizers.as_ref().is_none_or(Vec::is_empty);
-    let waiting = old.meta().deletion_timestamp.is_some();
-    let holds = resource.ops.holds_deletion(new);
-    // A namespace is marked without a grace period.
-    let no_grace = old.meta().deletion_grace_period_seconds.is_none_or(|s| s == 0);
-    waiting && no_finalizers && !holds && no_grace
-}
-
-/// The text of the top-level `spec`. One serializer wrote both: equal texts are equal specs.
-fn spec_of(json: &[u8]) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Top<'a> {
-        #[serde(borrow, default)]
-        spec: Option<&'a RawValue>,
-    }
-    serde_json::from_slice::<Top<'_>>(json).ok()?.spec.map(|s| s.get().to_owned())
-}
-
-/// Kubernetes' alphabet for generated names: no vowels, no look-alikes (`util/rand`).
-const ALPHABET: [u8; 27] = *b"bcdfghjklmnpqrstvwxz2456789";
-const RANDOM_LENGTH: usize = 5;
-/// A label's 63 characters less the random part (`maxNameLength`).
-const PREFIX_LENGTH: usize = 63 - RANDOM_LENGTH;
-
-/// `SimpleNameGenerator.GenerateName`.
-pub(crate) fn generate_name(prefix: &str) -> String {
-    let mut name: String = prefix.chars().take(PREFIX_LENGTH).collect();
-    for _ in 0..RANDOM_LENGTH {
-        let i = rand::random_range(0..ALPHABET.len());
-        name.push(ALPHABET.get(i).map_or('x', |b| char::from(*b)));
-    }
-    name
 }

@@ -159,3 +159,22 @@ async fn strangers_are_refused() {
                 the namespace \"default\"";
     assert_eq!(status["message"], want);
 }
+
+#[tokio::test]
+async fn who_is_refused_is_warned_too() {
+    let api = api().await;
+    let answer = api.post(CMS, &json!({"metadata": {"name": "Bad_"}, "dta": {}})).await;
+    assert_eq!(answer.code, 422);
+    assert_eq!(answer.warnings, ["299 - \"unknown field \\\"dta\\\"\""]);
+}
+
+#[tokio::test]
+async fn strategic_patches_tell_types_in_their_own_words() {
+    let api = api().await;
+    api.post(DEPLOYMENTS, &deployment("d")).await;
+    let patch = json!({"spec": {"replicas": "x"}}).to_string();
+    let path = format!("{DEPLOYMENTS}/d");
+    let answer = api.send("PATCH", &path, Some("application/strategic-merge-patch+json"), patch).await;
+    let want = " \"\" is invalid: patch: Invalid value: \"map[spec:map[replicas:x]]\": unrecognized type: int32";
+    assert_eq!((answer.code, answer.json()["message"].clone()), (422, json!(want)));
+}
