@@ -359,7 +359,9 @@ impl<K: Kind> KindOps for Typed<K> {
         K::validate_name(name, prefix)
     }
     fn default(&self, object: &mut dyn Object) {
-        if let Some(o) = object.downcast_mut() {
+        if let Some(o) = object.downcast_mut::<K::Object>() {
+            // What Go would not write again: empty labels, annotations, finalizers.
+            crate::kinds::pod::canonical::metadata(o.metadata_mut());
             K::default(o);
         }
     }
