@@ -1,5 +1,5 @@
 //! All controllers together over a real API server in this process, with a node that starts and stops pods at once.
-use isopod_apiserver::endpoints::discovery::Discovery;
+use isopod_apiserver::endpoints::Discovery;
 use isopod_apiserver::{ApiServer, UserInfo};
 use isopod_reflect::{Reflector, Reflectors};
 use isopod_store::embedded::{Embedded, Options};
@@ -214,7 +214,11 @@ async fn a_deployment_lives() {
         .collect();
     assert_eq!(conditions, ["Available MinimumReplicasAvailable", "Progressing NewReplicaSetAvailable"]);
 
-    // At rest nobody writes.
+    // At rest nobody writes. Pods on their way out are still told of (`terminatingReplicas`).
+    let leaving =
+        || c.mirror::<Deployment>().get("ns", "web").unwrap().status.as_ref().and_then(|s| s.terminating_replicas);
+    wait("no pod leaves", || if leaving() == Some(0) { Ok(()) } else { Err(format!("{:?}", leaving())) }).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let version = |c: &Cluster| c.mirror::<Deployment>().get("ns", "web").unwrap().metadata.resource_version.clone();
     let before = version(&c);
     tokio::time::sleep(Duration::from_millis(500)).await;
