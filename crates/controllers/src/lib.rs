@@ -4,16 +4,19 @@
 //! A controller is two files: `plan.rs` (no clock, no I/O; all the thinking and nearly all the tests) and `run.rs` (watching and
 //! carrying out). A pass acts on one key, never before it has observed what the pass before it did, and ends.
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
 pub mod garbage;
 mod kinds;
+pub mod mirroring;
 mod mutant;
 pub mod namespace;
 pub mod nodelifecycle;
 pub mod owner;
 pub mod pod;
 pub mod podgc;
+pub mod quota;
 pub mod replicaset;
 pub mod serviceaccount;
 mod spawner;
@@ -70,6 +73,7 @@ pub async fn run_all(
     replicaset::replication_controllers(&spawner);
     endpointslice::endpoint_slices(&spawner);
     endpoints::endpoints(&spawner);
+    mirroring::endpoint_mirroring(&spawner);
     serviceaccount::service_accounts(&spawner);
     if let Some(ca) = config.root_ca {
         serviceaccount::root_ca(&spawner, ca);
@@ -77,11 +81,13 @@ pub async fn run_all(
     nodelifecycle::node_lifecycle(&spawner);
     nodelifecycle::taint_eviction(&spawner);
     podgc::pod_gc(&spawner);
+    disruption::disruption(&spawner);
     // Last: it takes over the mirrors that the others asked for.
     let (kinds, discovery) =
         kinds::Kinds::follow(spawner.client("generic-garbage-collector"), spawner.reflectors.clone());
     spawner.spawn(discovery);
     garbage::garbage_collector(&spawner, &kinds);
     namespace::namespaces(&spawner, &kinds);
+    quota::resource_quotas(&spawner, &kinds);
     spawner.ended().await;
 }

@@ -1,4 +1,5 @@
 //! All controllers together over a real API server in this process, with a node that starts and stops pods at once.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 use isopod_apiserver::endpoints::Discovery;
 use isopod_apiserver::{ApiServer, UserInfo};
 use isopod_reflect::{Reflector, Reflectors};

@@ -1,4 +1,5 @@
 //! The watch loop against a scripted server: streaming lists and their fallback, resuming, 410, silence, coalescing, expectations.
+#![expect(clippy::unwrap_used, reason = "a test")]
 use futures::stream::{BoxStream, StreamExt};
 use isopod_reflect::{Expectations, Key, Reflector, Source, SourceError};
 use k8s_openapi::api::core::v1::ConfigMap;

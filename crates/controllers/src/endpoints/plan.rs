@@ -74,12 +74,14 @@ fn same(a: &Endpoints, b: &Endpoints) -> bool {
         && annotations(a) == annotations(b)
 }
 
+/// Number, protocol, name, application protocol.
+type Ports = Vec<(i32, String, String, Option<String>)>;
 /// Addresses that are ready, and those that are not.
 type Addresses = (Vec<EndpointAddress>, Vec<EndpointAddress>);
 
 /// Addresses with the same ports share a subset; all in a stable order (`RepackSubsets`).
 fn subsets<'a>(service: &Service, pods: impl Iterator<Item = &'a Arc<Pod>>) -> Vec<EndpointSubset> {
-    let mut groups: BTreeMap<Vec<(i32, String, String, Option<String>)>, Addresses> = BTreeMap::new();
+    let mut groups: BTreeMap<Ports, Addresses> = BTreeMap::new();
     for p in pods {
         let mut ports = ports(service, p);
         ports.sort();
@@ -103,7 +105,7 @@ fn subsets<'a>(service: &Service, pods: impl Iterator<Item = &'a Arc<Pod>>) -> V
     groups.into_iter().map(|(ports, addresses)| subset(ports, addresses)).collect()
 }
 
-fn ports(service: &Service, p: &Pod) -> Vec<(i32, String, String, Option<String>)> {
+fn ports(service: &Service, p: &Pod) -> Ports {
     let ports = service.spec.iter().flat_map(|s| s.ports.iter().flatten());
     ports
         .filter_map(|port| {
@@ -113,7 +115,7 @@ fn ports(service: &Service, p: &Pod) -> Vec<(i32, String, String, Option<String>
         .collect()
 }
 
-fn subset(ports: Vec<(i32, String, String, Option<String>)>, (mut ready, mut unready): Addresses) -> EndpointSubset {
+fn subset(ports: Ports, (mut ready, mut unready): Addresses) -> EndpointSubset {
     let by_ip = |a: &EndpointAddress| (a.ip.clone(), a.target_ref.as_ref().and_then(|t| t.uid.clone()));
     ready.sort_by_key(by_ip);
     unready.sort_by_key(by_ip);

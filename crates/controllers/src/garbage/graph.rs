@@ -1,6 +1,6 @@
 //! Who depends on whom, by uid; and what a change means to others. Pure.
 use crate::kinds::Item;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 pub const FOREGROUND: &str = "foregroundDeletion";
@@ -18,6 +18,11 @@ pub fn waits_for_dependents(meta: &ObjectMeta) -> bool {
 /// Deleted, and its dependents are to be let go of.
 pub fn orphans_dependents(meta: &ObjectMeta) -> bool {
     meta.deletion_timestamp.is_some() && has_finalizer(meta, ORPHAN)
+}
+
+/// What of an object's metadata matters to others.
+fn relevant(meta: &ObjectMeta) -> (bool, bool, &[OwnerReference]) {
+    (waits_for_dependents(meta), orphans_dependents(meta), meta.owner_references.as_deref().unwrap_or_default())
 }
 
 fn owners(meta: Option<&ObjectMeta>) -> BTreeSet<&str> {
@@ -60,7 +65,6 @@ impl Graph {
             }
         }
         let Some(new) = new else { return wake };
-        let relevant = |m: &ObjectMeta| (waits_for_dependents(m), orphans_dependents(m), m.owner_references.clone());
         if old.is_none_or(|old| relevant(old) != relevant(new)) {
             if !has.is_empty() || orphans_dependents(new) || waits_for_dependents(new) {
                 wake.push(item.clone());

@@ -59,6 +59,8 @@ enum Step {
     Ready(u8),
 }
 
+/// The template wanted and what is seen of each set: all that the Deployment's plan depends on.
+type Seen = (u8, Vec<Option<Told>>);
 /// Sizes to write, by template number; creations included.
 type Sizes = Vec<(u8, u8)>;
 
@@ -68,7 +70,7 @@ struct Rollout {
     unavailable: u8,
     templates: u8,
     changes: u8,
-    rolled: Mutex<HashMap<(u8, Vec<Option<Told>>), Sizes>>,
+    rolled: Mutex<HashMap<Seen, Sizes>>,
     replicated: Mutex<HashMap<(u8, Pods), (u8, Pods)>>,
 }
 

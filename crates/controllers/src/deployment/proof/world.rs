@@ -322,8 +322,8 @@ impl World {
                         .get(&name)
                         .is_some_and(|l| l.metadata.resource_version == rs.metadata.resource_version);
                     if same {
-                        self.sets.remove(&name)
-                    };
+                        self.sets.remove(&name);
+                    }
                     if same { self.written() } else { Err(Stop) }
                 }
                 other => panic!("the simulation has no {other:?}"),
