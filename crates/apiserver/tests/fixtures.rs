@@ -164,8 +164,12 @@ fn masked(mut object: Value) -> Value {
             port["nodePort"] = json!("*");
         }
     }
+    let uid = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
+    let time = r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z";
+    let anew = regex::Regex::new(&format!("{uid}|{time}")).unwrap();
+    let object = anew.replace_all(&object.to_string(), "*").into_owned();
     let token_volume = regex::Regex::new(r"kube-api-access-\w{5}").unwrap();
-    serde_json::from_str(&token_volume.replace_all(&object.to_string(), "kube-api-access-*")).unwrap()
+    serde_json::from_str(&token_volume.replace_all(&object, "kube-api-access-*")).unwrap()
 }
 
 #[tokio::test]

@@ -73,6 +73,9 @@ impl Kind for DaemonSets {
         spec.revision_history_limit.get_or_insert(10);
         let status = object.status.get_or_insert_default();
         prune!(status; conditions, number_available, number_unavailable, observed_generation, updated_number_scheduled);
+        // The internal type has a number where v1 has an annotation: it is there, and owned, from the first decode on.
+        let generation = template_generation(object);
+        set_template_generation(object, generation);
     }
     fn prepare_create(object: &mut DaemonSet) {
         object.status = Some(DaemonSetStatus::default());

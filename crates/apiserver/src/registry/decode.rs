@@ -55,6 +55,7 @@ fn read(body: &Body<'_>, (group, version, kind): (&str, &str, &str), warnings: &
     };
     let expected = Expected { group, version, kind, ty, custom: false, registered: &registered };
     let decoded = decode::decode(body.bytes, format(body.content_type)?, expected)?;
+    check_depth(&decoded.value)?;
     match body.validation {
         FieldValidation::Strict if !decoded.strict.is_empty() => {
             Err(cannot_handle(kind, version, kind, strict_error(&decoded.strict)))
@@ -64,6 +65,23 @@ fn read(body: &Body<'_>, (group, version, kind): (&str, &str, &str), warnings: &
             Ok(decoded.value)
         }
     }
+}
+
+/// How deep an object may nest: what is stored is read by serde_json, which stops at 128.
+const MAX_DEPTH: usize = 120;
+
+fn check_depth(value: &Value) -> Result<(), ApiError> {
+    fn fits(value: &Value, left: usize) -> bool {
+        match value {
+            Value::Array(items) => left > 0 && items.iter().all(|v| fits(v, left - 1)),
+            Value::Object(map) => left > 0 && map.values().all(|v| fits(v, left - 1)),
+            _ => true,
+        }
+    }
+    if fits(value, MAX_DEPTH) {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!("the object is nested too deeply: at most {MAX_DEPTH} levels are read")))
 }
 
 fn warn(validation: FieldValidation, strict: &[String], warnings: &Warnings) {
@@ -112,6 +130,7 @@ pub(crate) fn value(
         ApiError::invalid(Named::new("", ""), "", &[field::Error::invalid(&Path::new("patch"), shown, why)])
     };
     let Some(ty) = type_of(resource) else { return Err(ApiError::generic(415)) };
+    check_depth(value)?;
     let decoded = decode::decode_value(value, ty, false).map_err(|why| match source {
         Source::Strategic(_) => wrong(mismatch(value, ty).unwrap_or(why)),
         Source::Patched | Source::Applied => wrong(why),

@@ -24,6 +24,10 @@ impl Default for Limits {
     }
 }
 
+/// Of how many of the latest changes the encoded texts are kept: as many as a watcher may be behind. Older ones are encoded again
+/// for whoever replays them.
+const KEEP_FRAMES: usize = 1024;
+
 /// What a watcher receives.
 pub(crate) type Delivery = (EventKind, Arc<CacheEvent>);
 
@@ -172,6 +176,9 @@ impl Cache {
             state.floor = oldest.revision;
         }
         state.ring.push_back(Arc::clone(&event));
+        if let Some(old) = state.ring.len().checked_sub(KEEP_FRAMES).and_then(|i| state.ring.get(i)) {
+            old.forget_frames();
+        }
         state.watchers.retain(|w| {
             let Some(kind) = event.seen_by(&w.filter) else { return !w.queue.is_closed() };
             // Full: too slow. Its stream ends, the client resumes from the last version it saw.

@@ -70,6 +70,11 @@ impl CacheEvent {
         }
     }
 
+    /// Lets go of the texts: whoever kept up has them.
+    pub(super) fn forget_frames(&self) {
+        *self.frames.lock() = Vec::new();
+    }
+
     /// The text for `key`, made by `encode` on first use.
     pub fn frame<E>(&self, key: FrameKey, encode: impl FnOnce() -> Result<Bytes, E>) -> Result<Bytes, E> {
         let mut frames = self.frames.lock();

@@ -178,3 +178,19 @@ async fn strategic_patches_tell_types_in_their_own_words() {
     let want = " \"\" is invalid: patch: Invalid value: \"map[spec:map[replicas:x]]\": unrecognized type: int32";
     assert_eq!((answer.code, answer.json()["message"].clone()), (422, json!(want)));
 }
+
+#[tokio::test]
+async fn what_is_accepted_can_be_read() {
+    let api = api().await;
+    let path = "/apis/apps/v1/namespaces/default/controllerrevisions";
+    let nested = |levels: usize| {
+        let data = (0..levels).fold(json!({}), |inner, _| json!({"a": inner}));
+        json!({"metadata": {"name": format!("r{levels}")}, "revision": 1, "data": data})
+    };
+    assert_eq!(api.post(path, &nested(100)).await.code, 201);
+    assert_eq!(api.table(&format!("{path}/r100")).await.code, 200);
+    for levels in [119, 130, 400, 600] {
+        let answer = api.post(path, &nested(levels)).await;
+        assert_eq!(answer.code, 400, "{levels}: {}", answer.json());
+    }
+}
