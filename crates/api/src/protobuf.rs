@@ -309,7 +309,9 @@ fn special(name: &str, bytes: &[u8]) -> Result<Option<Value>, ProtobufError> {
         match wire {
             Wire::Varint(n) => {
                 let slot = usize::try_from(number).ok().and_then(|i| numbers.get_mut(i));
-                slot.map(|slot| *slot = n.cast_signed());
+                if let Some(slot) = slot {
+                    *slot = n.cast_signed();
+                }
             }
             Wire::Bytes(text) => texts.push(text),
             Wire::Fixed32 | Wire::Fixed64(_) => {}

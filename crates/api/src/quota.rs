@@ -289,6 +289,7 @@ fn read(text: &Text) -> Quantity {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "tests hand in literals")]
 mod tests {
     use super::*;
     use serde_json::{Value, json};

@@ -705,6 +705,33 @@ fn networking() {
 }
 
 #[test]
+fn service_ranges() {
+    check_created(&[
+        (
+            "ipaddresses",
+            json!({ "metadata": { "name": "2001:DB8::1" }, "spec": { "parentRef": { "resource": "services", "name": "s" } } }),
+            "metadata.name: Invalid value: \"2001:DB8::1\": must be in canonical form (\"2001:db8::1\")",
+        ),
+        (
+            "ipaddresses",
+            json!({ "metadata": { "name": "10.0.0.1" } }),
+            "[spec.parentRef.resource: Required value, spec.parentRef.name: Required value]",
+        ),
+        (
+            "servicecidrs",
+            json!({ "spec": { "cidrs": ["10.0.0.0/8", "11.0.0.0/8"] } }),
+            "spec.cidrs: Invalid value: [\"10.0.0.0/8\",\"11.0.0.0/8\"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
+        ),
+    ]);
+    check_updated(&[(
+        "servicecidrs",
+        json!({ "spec": { "cidrs": ["10.0.0.0/8"] } }),
+        json!({ "spec": { "cidrs": ["11.0.0.0/8"] } }),
+        "spec.cidrs[0]: Invalid value: \"11.0.0.0/8\": field is immutable",
+    )]);
+}
+
+#[test]
 fn webhooks() {
     let hook = |change: Value| {
         let mut hook = json!({

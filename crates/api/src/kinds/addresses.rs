@@ -39,6 +39,32 @@ pub fn cidr(value: &str, stored: &[&str], path: &Path) -> Errors {
     vec![Error::invalid(path, value, detail)]
 }
 
+/// `IsValidIP`: newer fields take the canonical form only.
+pub fn canonical_ip(value: &str) -> Vec<String> {
+    let faults = ip(value, &[], &Path::root());
+    if !faults.is_empty() {
+        return faults.into_iter().map(|f| f.detail).collect();
+    }
+    match parse_ip_sloppy(value).map(|a| a.to_string()) {
+        Some(canonical) if canonical != value => vec![format!("must be in canonical form (\"{canonical}\")")],
+        _ => Vec::new(),
+    }
+}
+
+/// `IsValidCIDR`
+pub fn canonical_cidr(value: &str, path: &Path) -> Errors {
+    let faults = cidr(value, &[], path);
+    if !faults.is_empty() {
+        return faults;
+    }
+    match parse_cidr_sloppy(value).map(|(address, length)| format!("{address}/{length}")) {
+        Some(canonical) if canonical != value => {
+            vec![Error::invalid(path, value, format!("must be in canonical form (\"{canonical}\")"))]
+        }
+        _ => Errors::new(),
+    }
+}
+
 enum Fault {
     LeadingZeros,
     Mapped,

@@ -86,7 +86,9 @@ pub fn all() -> Vec<&'static dyn KindOps> {
         // networking.k8s.io/v1
         &Typed::<networking::ingress_class::IngressClasses>::NEW,
         &Typed::<networking::ingress::Ingresses>::NEW,
+        &Typed::<networking::ip_address::IpAddresses>::NEW,
         &Typed::<networking::network_policy::NetworkPolicies>::NEW,
+        &Typed::<networking::service_cidr::ServiceCidrs>::NEW,
         // policy/v1
         &Typed::<pod_disruption_budget::PodDisruptionBudgets>::NEW,
         // rbac.authorization.k8s.io/v1

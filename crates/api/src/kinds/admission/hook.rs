@@ -42,6 +42,7 @@ const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
 const MAX_MATCH_CONDITIONS: usize = 64;
 
 /// `SetDefaults_ValidatingWebhook` and its twin.
+#[expect(clippy::needless_pass_by_value, reason = "a bundle of references is used up")]
 pub fn default(hook: Defaults<'_>) {
     hook.failure_policy.get_or_insert_with(|| "Fail".into());
     hook.match_policy.get_or_insert_with(|| "Equivalent".into());
