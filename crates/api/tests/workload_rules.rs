@@ -1,4 +1,5 @@
 //! Rules of workloads that no recording covers: data in, Kubernetes' words out; and that no input makes a kind panic.
+#![allow(clippy::expect_used, clippy::needless_pass_by_value, reason = "a test may panic, and is handed literals")]
 use isopod_api::catalogue::{KindOps, PrintContext};
 use isopod_api::k8s::api::core::v1::Pod;
 use isopod_api::kinds::{self, pod};
