@@ -59,6 +59,10 @@ pub trait OwnRules: Sync {
     fn validate(&self, _new: &dyn Object, _old: &dyn Object) -> field::Errors {
         field::Errors::new()
     }
+    /// Whether a changed spec raises `metadata.generation`.
+    fn raises_generation(&self) -> bool {
+        true
+    }
 }
 
 /// What is to be stored.
@@ -280,10 +284,12 @@ impl WriteContext<'_> {
             Rules::Own(own) => own.prepare(&mut *object, old),
         }
         let mut json = encode(self.resource, &mut *object);
-        if !matches!(self.rules, Rules::Status)
-            && self.resource.descriptor().generation
-            && object.meta().generation == old.meta().generation
-        {
+        let raises = match self.rules {
+            Rules::Object => true,
+            Rules::Status => false,
+            Rules::Own(own) => own.raises_generation(),
+        };
+        if raises && self.resource.descriptor().generation && object.meta().generation == old.meta().generation {
             // The kind's own rules may have raised it; else it follows the spec.
             if spec_of(&json) != spec_of(&live.kv.value) {
                 let generation = old.meta().generation.unwrap_or_default().saturating_add(1);

@@ -22,7 +22,12 @@ pub(super) struct Bindings;
 /// A binding is checked before it is carried out.
 struct BindingRules;
 
-impl OwnRules for BindingRules {}
+impl OwnRules for BindingRules {
+    /// A running pod that nobody changed is of generation 1 (conformance, "Pods Generation").
+    fn raises_generation(&self) -> bool {
+        false
+    }
+}
 
 #[async_trait]
 impl Handler for Bindings {
