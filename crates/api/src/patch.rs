@@ -55,10 +55,10 @@ pub fn json_patch(mut document: Value, patch: Value) -> Result<Value, PatchError
     let operations = match patch {
         Value::Array(operations) => operations,
         Value::Null => return Ok(document),
-        other => return Err(PatchError::WrongType { actual: json_kind(&other), expected: "[]interface {}" }),
+        other => return Err(PatchError::WrongType { actual: json_kind(&other), expected: "[]handlers.jsonPatchOp" }),
     };
     if let Some(other) = operations.iter().find(|operation| !operation.is_object() && !operation.is_null()) {
-        return Err(PatchError::WrongType { actual: json_kind(other), expected: "jsonpatch.Operation" });
+        return Err(PatchError::WrongType { actual: json_kind(other), expected: "handlers.jsonPatchOp" });
     }
     if operations.len() > MAX_OPERATIONS {
         return Err(PatchError::TooManyOperations(operations.len()));

@@ -155,11 +155,34 @@ pub(crate) fn patch(
         json::parse(bytes).map(Node::into_value).map_err(|e| ApiError::bad_request(format!("{context}{e}")))
     };
     Ok(match kind {
-        PatchType::Json => Patch::Json(json("error decoding patch: ")?),
+        PatchType::Json => {
+            let operations = json("error decoding patch: ")?;
+            warn(options.field_validation, &unknown_fields(&operations), warnings);
+            Patch::Json(operations)
+        }
         PatchType::Merge => Patch::Merge(json("error decoding patch: ")?),
-        PatchType::Strategic => Patch::Strategic(json("")?),
+        PatchType::Strategic => match json("")? {
+            Value::Null => Patch::Strategic(json!({})),
+            patch if patch.is_object() => Patch::Strategic(patch),
+            other => {
+                let kind = Node::from_value(&other).kind();
+                let message = format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}");
+                return Err(ApiError::bad_request(message));
+            }
+        },
         PatchType::Apply => Patch::Apply(configuration(bytes, options, warnings)?, options.force.unwrap_or(false)),
     })
+}
+
+/// What the operations of a JSON patch say beside what they can say.
+fn unknown_fields(operations: &Value) -> Vec<String> {
+    let operations = operations.as_array().into_iter().flatten().enumerate();
+    let fields =
+        operations.flat_map(|(i, o)| o.as_object().into_iter().flat_map(move |o| o.keys().map(move |k| (i, k))));
+    fields
+        .filter(|(_, key)| !matches!(key.as_str(), "op" | "path" | "from" | "value"))
+        .map(|(i, key)| format!("json patch unknown field \"[{i}].{key}\""))
+        .collect()
 }
 
 /// The YAML of an apply.

@@ -211,6 +211,7 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
     fn budget(status: Value) -> PodDisruptionBudget {
         serde_json::from_value(json!({"metadata": {"name": "b", "generation": 2}, "spec": {}, "status": status}))
             .unwrap()

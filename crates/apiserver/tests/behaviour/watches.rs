@@ -82,7 +82,7 @@ async fn begins_with_what_there_is() {
         let mut watch = Watch::open(&api, &format!("{CMS}?{query}"), None).await;
         assert_eq!(watch.line().await, "ADDED one", "{query}");
     }
-    let mut one = Watch::open(&api, &format!("/api/v1/watch/namespaces/default/configmaps/one"), None).await;
+    let mut one = Watch::open(&api, "/api/v1/watch/namespaces/default/configmaps/one", None).await;
     assert_eq!(one.line().await, "ADDED one");
 }
 

@@ -180,6 +180,56 @@ async fn strategic_patches_tell_types_in_their_own_words() {
 }
 
 #[tokio::test]
+async fn refuses_what_is_no_patch() {
+    let api = api().await;
+    api.post(CMS, &cm("one", "a")).await;
+    let path = format!("{CMS}/one");
+    for (kind, body, code, message) in [
+        ("merge-patch+json", "", 400, "error decoding patch: unexpected end of JSON input"),
+        (
+            "merge-patch+json",
+            "[]",
+            400,
+            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}",
+        ),
+        (
+            "json-patch+json",
+            "{}",
+            400,
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp",
+        ),
+        (
+            "json-patch+json",
+            "[1]",
+            400,
+            "error decoding patch: json: cannot unmarshal number into Go value of type handlers.jsonPatchOp",
+        ),
+        (
+            "strategic-merge-patch+json",
+            "[]",
+            400,
+            "json: cannot unmarshal array into Go value of type map[string]interface {}",
+        ),
+        ("strategic-merge-patch+json", "{", 400, "unexpected end of JSON input"),
+        (
+            "apply-patch+yaml",
+            "- a",
+            400,
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array into Go value of type map[string]interface {}",
+        ),
+        ("apply-patch+yaml", "{}", 400, "invalid object type: /, Kind="),
+    ] {
+        let manager = if kind == "apply-patch+yaml" { "?fieldManager=m" } else { "" };
+        let answer =
+            api.send("PATCH", &format!("{path}{manager}"), Some(&format!("application/{kind}")), body.to_owned()).await;
+        assert_eq!((answer.code, answer.json()["message"].clone()), (code, json!(message)), "{kind} {body}");
+    }
+    let unknown = json!([{"op": "add", "path": "/data/x", "value": "y", "why": "z"}]).to_string();
+    let answer = api.send("PATCH", &path, Some("application/json-patch+json"), unknown).await;
+    assert_eq!((answer.code, answer.warnings.len()), (200, 1), "{}", answer.json());
+}
+
+#[tokio::test]
 async fn what_is_accepted_can_be_read() {
     let api = api().await;
     let path = "/apis/apps/v1/namespaces/default/controllerrevisions";

@@ -178,9 +178,11 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
     fn range(limits: Value) -> Vec<LimitRange> {
         vec![serde_json::from_value(json!({"metadata": {"name": "l"}, "spec": {"limits": limits}})).unwrap()]
     }
+    #[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
     fn pod(resources: Value) -> Pod {
         serde_json::from_value(json!({"metadata": {}, "spec": {"containers": [{"name": "c", "resources": resources}]}}))
             .unwrap()
