@@ -201,6 +201,8 @@ fn forget(object: &mut Value) {
     }
     if let Some(status) = object["status"].as_object_mut() {
         status.remove("lastPhaseTransitionTime");
+        // An absent list that Go writes out (HorizontalPodAutoscaler); ours leaves it out.
+        status.retain(|_, value| !value.is_null());
     }
     if object["kind"] == "Job" {
         forget_uid(object);

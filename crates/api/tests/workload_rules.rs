@@ -68,6 +68,16 @@ fn workloads_are_told_what_is_wrong() {
             json!({"selector": selector, "template": template, "updateStrategy": {"type": "OnDelete", "rollingUpdate": {"partition": 1}}}),
             "spec.updateStrategy.rollingUpdate: Invalid value: {\"Partition\":1,\"MaxUnavailable\":null}: only allowed for updateStrategy 'RollingUpdate'",
         ),
+        (
+            "HorizontalPodAutoscaler",
+            json!({"maxReplicas": 2, "scaleTargetRef": {"kind": "Deployment", "name": "d"}}),
+            "ok",
+        ),
+        (
+            "HorizontalPodAutoscaler",
+            json!({"maxReplicas": 1, "minReplicas": 2, "scaleTargetRef": {"kind": "", "name": "d"}, "metrics": [{"type": "Pods"}]}),
+            "spec.maxReplicas: Invalid value: 1: must be greater than or equal to `minReplicas` | spec.scaleTargetRef.kind: Required value | spec.metrics[0].pods: Required value: must populate information for the given metric source",
+        ),
         ("ReplicaSet", json!({"selector": selector, "template": template}), "ok"),
         (
             "ReplicaSet",
@@ -281,8 +291,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
     /// Whatever stands wherever in a body: a kind answers, and gives the same object when asked twice.
     #[test]
-    fn no_body_makes_a_kind_panic(which in 0usize..9, place in any::<prop::sample::Index>(), value in any_value()) {
-        let names = ["Pod", "Deployment", "ReplicaSet", "ReplicationController", "PodTemplate", "StatefulSet", "DaemonSet", "Job", "CronJob"];
+    fn no_body_makes_a_kind_panic(which in 0usize..10, place in any::<prop::sample::Index>(), value in any_value()) {
+        let names = ["Pod", "Deployment", "ReplicaSet", "ReplicationController", "PodTemplate", "StatefulSet", "DaemonSet", "Job", "CronJob", "HorizontalPodAutoscaler"];
         let kind = kind(names[which]);
         let template = json!({"metadata": {"labels": {"a": "b"}, "annotations": {"x": "y"}}, "spec": rich_pod_spec()});
         let d = kind.descriptor();

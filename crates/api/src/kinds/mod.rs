@@ -14,6 +14,7 @@ pub mod deployment;
 pub mod endpoint_slice;
 pub mod endpoints;
 pub mod event;
+pub mod horizontal_pod_autoscaler;
 pub mod internal;
 pub mod job;
 pub mod lease;
@@ -21,7 +22,6 @@ pub mod limit_range;
 pub mod namespace;
 pub mod networking;
 pub mod node;
-
 pub mod persistent_volume;
 pub mod persistent_volume_claim;
 pub mod pod;
@@ -80,6 +80,9 @@ pub fn all() -> Vec<&'static dyn KindOps> {
         &Typed::<access_reviews::SelfSubjectAccessReviews>::NEW,
         &Typed::<access_reviews::SelfSubjectRulesReviews>::NEW,
         &Typed::<access_reviews::SubjectAccessReviews>::NEW,
+        // autoscaling/v2, autoscaling/v1
+        &Typed::<horizontal_pod_autoscaler::HorizontalPodAutoscalers>::NEW,
+        &Typed::<horizontal_pod_autoscaler::v1::HorizontalPodAutoscalersV1>::NEW,
         // batch/v1
         &Typed::<cron_job::CronJobs>::NEW,
         &Typed::<job::Jobs>::NEW,
