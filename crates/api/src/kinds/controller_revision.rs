@@ -9,6 +9,7 @@ use crate::names;
 use crate::print::{AGE, NAME, age_cell, column};
 use serde_json::Value;
 
+/// The row of controller revisions.
 pub struct ControllerRevisions;
 
 static DESCRIPTOR: Descriptor = Descriptor::new(

@@ -15,6 +15,7 @@ use crate::names;
 use crate::print::{self, AGE, NAME, age_cell, column, integer};
 use serde_json::Value;
 
+/// The row of cron jobs.
 pub struct CronJobs;
 
 static DESCRIPTOR: Descriptor = Descriptor {

@@ -16,6 +16,7 @@ use crate::print::{self, AGE, NAME, age_cell, column, integer};
 use crate::selector::Selector;
 use serde_json::Value;
 
+/// The row of daemon sets.
 pub struct DaemonSets;
 
 static DESCRIPTOR: Descriptor = Descriptor {

@@ -15,6 +15,7 @@ use crate::names;
 use crate::print::{AGE, NAME, age_cell, column};
 use serde_json::Value;
 
+/// The row of deployments.
 pub struct Deployments;
 
 static DESCRIPTOR: Descriptor = Descriptor {

@@ -9,6 +9,7 @@ use crate::names;
 use crate::print::{self, NAME, column};
 use serde_json::Value;
 
+/// The row of pod templates.
 pub struct PodTemplates;
 
 static DESCRIPTOR: Descriptor = Descriptor {

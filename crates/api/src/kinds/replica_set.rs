@@ -12,6 +12,7 @@ use crate::names;
 use crate::print::{AGE, NAME, age_cell, integer};
 use serde_json::Value;
 
+/// The row of replica sets.
 pub struct ReplicaSets;
 
 static DESCRIPTOR: Descriptor = Descriptor {

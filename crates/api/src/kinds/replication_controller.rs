@@ -13,6 +13,7 @@ use crate::print::{self, AGE, NAME, age_cell, integer};
 use crate::selector::Selector;
 use serde_json::Value;
 
+/// The row of replication controllers.
 pub struct ReplicationControllers;
 
 static DESCRIPTOR: Descriptor = Descriptor {

@@ -17,6 +17,7 @@ use crate::selector::Selector;
 use serde::Serialize;
 use serde_json::Value;
 
+/// The row of stateful sets.
 pub struct StatefulSets;
 
 static DESCRIPTOR: Descriptor = Descriptor {

@@ -29,6 +29,7 @@ pub fn containers_and_images(template: Option<&PodTemplateSpec>) -> [Value; 2] {
     [join(|c| &c.name), join(|c| c.image.as_deref().unwrap_or_default())]
 }
 
+/// The selector as text.
 pub fn selector_cell(selector: Option<&LabelSelector>) -> Value {
     print::label_selector(selector).into()
 }

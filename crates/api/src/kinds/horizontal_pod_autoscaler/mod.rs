@@ -17,6 +17,7 @@ use crate::print::{AGE, NAME, column};
 use crate::quantity::canonicalize;
 use serde_json::Value;
 
+/// The row of autoscalers.
 pub struct HorizontalPodAutoscalers;
 
 const COLUMNS: &[Column] = &[

@@ -6,6 +6,7 @@ use crate::k8s::api::autoscaling::v2::{
 use crate::print;
 use serde_json::Value;
 
+/// One cell for each column.
 pub fn cells(object: &HorizontalPodAutoscaler, cx: &PrintContext) -> Vec<Value> {
     let (spec, status) = (&object.spec, object.status.as_ref());
     let statuses = status.and_then(|s| s.current_metrics.as_deref()).unwrap_or_default();

@@ -8,6 +8,7 @@ use crate::k8s::api::autoscaling::v2;
 use crate::kinds::pod::canonical::{self, prune};
 use serde_json::{Map, Value, json};
 
+/// The row of autoscalers as `autoscaling/v1`.
 pub struct HorizontalPodAutoscalersV1;
 
 static DESCRIPTOR: Descriptor = super::descriptor("v1");

@@ -19,6 +19,7 @@ const SOURCES: [(&str, &str); 5] = [
     ("Resource", "resource"),
 ];
 
+/// `validateHorizontalPodAutoscalerSpec`
 pub fn spec(spec: &HorizontalPodAutoscalerSpec, out: &mut Errors) {
     let path = Path::new("spec");
     if let Some(min) = spec.min_replicas.filter(|m| *m < 1) {
@@ -217,6 +218,7 @@ fn scaling_rules(rules: &HPAScalingRules, path: &Path, out: &mut Errors) {
     }
 }
 
+/// `validateHorizontalPodAutoscalerStatus`
 pub fn status(status: Option<&HorizontalPodAutoscalerStatus>, out: &mut Errors) {
     let Some(status) = status else { return };
     let path = Path::new("status");

@@ -15,6 +15,7 @@ use crate::names;
 use crate::print::{AGE, NAME, age_cell, column, human_duration};
 use serde_json::Value;
 
+/// The row of jobs.
 pub struct Jobs;
 
 static DESCRIPTOR: Descriptor = Descriptor {

@@ -18,6 +18,7 @@ fn omitted(path: &Path, detail: &str) -> Error {
     Error { rule: Rule::Invalid, path: path.clone(), value: None, detail: detail.to_owned() }
 }
 
+/// `validatePodFailurePolicy`
 pub fn validate_failure(spec: &JobSpec, path: &Path, out: &mut Errors) {
     let Some(policy) = &spec.pod_failure_policy else { return };
     let path = path.child("rules");
@@ -104,6 +105,7 @@ fn validate_exit_codes(codes: &PodFailurePolicyOnExitCodesRequirement, spec: &Jo
     }
 }
 
+/// `validateSuccessPolicy`
 pub fn validate_success(spec: &JobSpec, path: &Path, out: &mut Errors) {
     let Some(policy) = &spec.success_policy else { return };
     if !is_indexed(spec) {
@@ -134,6 +136,7 @@ pub fn validate_success(spec: &JobSpec, path: &Path, out: &mut Errors) {
     }
 }
 
+/// `validatePodReplacementPolicy`
 pub fn validate_replacement(spec: &JobSpec, path: &Path, out: &mut Errors) {
     let Some(policy) = spec.pod_replacement_policy.as_deref() else { return };
     if spec.pod_failure_policy.is_some() {

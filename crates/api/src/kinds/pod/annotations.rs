@@ -5,6 +5,7 @@ use crate::k8s::api::core::v1::{PodSpec, SeccompProfile};
 use crate::k8s::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::BTreeMap;
 
+/// Marks the image of a static pod; its value is the hash of the manifest.
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 pub const APP_ARMOR_PREFIX: &str = "container.apparmor.security.beta.kubernetes.io/";
@@ -13,6 +14,7 @@ pub const SECCOMP_CONTAINER_PREFIX: &str = "container.seccomp.security.alpha.kub
 
 type Annotations = BTreeMap<String, String>;
 
+/// `ValidatePodSpecificAnnotations`
 pub fn validate(annotations: &Annotations, spec: &PodSpec, path: &Path, out: &mut Errors) {
     if let Some(value) = annotations.get(MIRROR)
         && spec.node_name.as_deref().unwrap_or_default().is_empty()

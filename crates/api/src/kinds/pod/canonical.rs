@@ -65,6 +65,7 @@ pub fn metadata(meta: &mut ObjectMeta) {
     prune!(meta; labels, annotations, finalizers, owner_references, generate_name, managed_fields);
 }
 
+/// Empty parts of a selector are absent.
 pub fn selector(selector: &mut LabelSelector) {
     prune!(selector; match_labels, match_expressions);
     for requirement in selector.match_expressions.iter_mut().flatten() {
@@ -90,6 +91,7 @@ pub fn resource_list(list: &mut Option<BTreeMap<String, Quantity>>) {
     }
 }
 
+/// Requests, limits and claims of a container or a pod.
 pub fn resources(resources: &mut ResourceRequirements) {
     prune!(resources; claims);
     resource_list(&mut resources.limits);
@@ -99,6 +101,7 @@ pub fn resources(resources: &mut ResourceRequirements) {
     }
 }
 
+/// Every field of a pod spec whose zero value Go leaves out.
 pub fn spec(spec: &mut PodSpec) {
     prune!(spec; volumes, init_containers, ephemeral_containers, restart_policy, dns_policy, node_selector,
         service_account_name, service_account, node_name, host_network, host_pid, host_ipc, image_pull_secrets, hostname,

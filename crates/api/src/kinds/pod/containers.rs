@@ -26,6 +26,7 @@ pub fn main_and_init(spec: &PodSpec) -> impl Iterator<Item = &Container> {
     spec.containers.iter().chain(spec.init_containers.iter().flatten())
 }
 
+/// The same, to change them.
 pub fn main_and_init_mut(spec: &mut PodSpec) -> impl Iterator<Item = &mut Container> {
     spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten())
 }
@@ -120,6 +121,7 @@ fn from_common(c: Container) -> EphemeralContainer {
     }
 }
 
+/// `validateContainers`
 pub fn validate_main(spec: &PodSpec, around: &Surroundings<'_>, path: &Path, out: &mut Errors) {
     if spec.containers.is_empty() {
         return out.push(Error::required(path, ""));
@@ -137,6 +139,7 @@ pub fn validate_main(spec: &PodSpec, around: &Surroundings<'_>, path: &Path, out
     validate_host_ports(&spec.containers, path, out);
 }
 
+/// `validateInitContainers`
 pub fn validate_init(spec: &PodSpec, around: &Surroundings<'_>, path: &Path, out: &mut Errors) {
     let mut names: BTreeSet<&str> = spec.containers.iter().map(|c| c.name.as_str()).collect();
     for (i, container) in spec.init_containers.iter().flatten().enumerate() {
@@ -165,6 +168,7 @@ pub fn validate_init(spec: &PodSpec, around: &Surroundings<'_>, path: &Path, out
     }
 }
 
+/// `validateEphemeralContainers`
 pub fn validate_ephemeral(spec: &PodSpec, around: &Surroundings<'_>, path: &Path, out: &mut Errors) {
     let others: BTreeSet<&str> = main_and_init(spec).map(|c| c.name.as_str()).collect();
     let mut names = others.clone();

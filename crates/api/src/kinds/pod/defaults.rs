@@ -39,6 +39,7 @@ pub fn pod(pod: &mut Pod) {
     pod.status.get_or_insert_default();
 }
 
+/// `SetDefaults_PodSpec` and the defaults of all that is in it.
 pub fn spec(spec: &mut PodSpec) {
     canonical::spec(spec);
     spec.dns_policy.get_or_insert_with(|| "ClusterFirst".to_owned());

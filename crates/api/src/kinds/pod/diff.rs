@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 const CONTEXT: usize = 3;
 
+/// `k8s.io/apimachinery/pkg/util/diff`: hunks without file names, empty for what is the same.
 pub fn unified(old: &Node, new: &Node) -> String {
     let (old, new) = (lines(old), lines(new));
     let mut out = String::new();

@@ -27,6 +27,7 @@ const RESOURCES: [&str; 6] = [
     "requests.memory",
 ];
 
+/// `ValidateEnv`
 pub fn validate(vars: &[EnvVar], path: &Path, out: &mut Errors) {
     for (i, var) in vars.iter().enumerate() {
         let path = path.index(i);
@@ -193,6 +194,7 @@ fn validate_divisor(resource: &str, divisor: &Text, path: &Path, out: &mut Error
     }
 }
 
+/// `ValidateEnvFrom`
 pub fn validate_from(sources: &[EnvFromSource], path: &Path, out: &mut Errors) {
     for (i, source) in sources.iter().enumerate() {
         let item = path.index(i);

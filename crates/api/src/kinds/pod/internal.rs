@@ -16,6 +16,7 @@ pub enum Node {
     Fields(Vec<(String, Node)>),
 }
 
+/// `core.PodSpec`
 pub fn pod_spec(spec: &PodSpec) -> Node {
     let mut value = json(spec);
     if let Value::Object(fields) = &mut value {
@@ -31,18 +32,22 @@ pub fn pod_spec(spec: &PodSpec) -> Node {
     of(POD_SPEC, &value)
 }
 
+/// `core.SecurityContext`
 pub fn security_context(context: &SecurityContext) -> Node {
     of(SECURITY_CONTEXT, &json(context))
 }
 
+/// `core.SeccompProfile`
 pub fn seccomp_profile(profile: &SeccompProfile) -> Node {
     of(PROFILE, &json(profile))
 }
 
+/// `core.PodResourceClaim`
 pub fn resource_claim(claim: &PodResourceClaim) -> Node {
     of(RESOURCE_CLAIM, &json(claim))
 }
 
+/// `core.EphemeralContainer`
 pub fn ephemeral_container(container: &crate::k8s::api::core::v1::EphemeralContainer) -> Node {
     of(EPHEMERAL_CONTAINER, &json(container))
 }

@@ -39,6 +39,7 @@ use crate::k8s::api::core::v1::Pod;
 use crate::kinds::rules::text;
 use serde_json::Value;
 
+/// The row of pods.
 pub struct Pods;
 
 const STREAM: &[&str] = &["create", "get"];

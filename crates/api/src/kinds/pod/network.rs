@@ -9,11 +9,13 @@ const NAMESERVERS_MAX: usize = 3;
 const SEARCH_PATHS_MAX: usize = 32;
 const SEARCH_CHARACTERS_MAX: usize = 2048;
 
+/// `validateDNSPolicy`
 pub fn validate_dns_policy(spec: &PodSpec, path: &Path, out: &mut Errors) {
     let policy = spec.dns_policy.as_deref().unwrap_or_default();
     one_of(policy, &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"], &path.child("dnsPolicy"), out);
 }
 
+/// `validatePodDNSConfig`
 pub fn validate_dns_config(spec: &PodSpec, path: &Path, out: &mut Errors) {
     let by_hand = spec.dns_policy.as_deref() == Some("None");
     let Some(config) = &spec.dns_config else {
@@ -62,6 +64,7 @@ fn validate_resolver(config: &PodDNSConfig, path: &Path, out: &mut Errors) {
     }
 }
 
+/// `hostname` and `subdomain`: labels, each.
 pub fn validate_host_names(spec: &PodSpec, path: &Path, out: &mut Errors) {
     for (name, field) in [(&spec.hostname, "hostname"), (&spec.subdomain, "subdomain")] {
         if let Some(name) = name.as_deref().filter(|n| !n.is_empty()) {
@@ -86,6 +89,7 @@ pub fn validate_hostname_override(spec: &PodSpec, path: &Path, out: &mut Errors)
     }
 }
 
+/// `ValidateHostAliases`
 pub fn validate_host_aliases(aliases: &[HostAlias], path: &Path, out: &mut Errors) {
     for (i, alias) in aliases.iter().enumerate() {
         let path = path.index(i);

@@ -6,6 +6,7 @@ use crate::k8s::apimachinery::pkg::apis::meta::v1::Time;
 use crate::print::{self, column, wide};
 use serde_json::Value;
 
+/// The columns of `kubectl get pods`, `-o wide` included.
 pub const COLUMNS: &[Column] = &[
     print::NAME,
     column("Ready", "Ready containers of all containers."),
@@ -18,6 +19,7 @@ pub const COLUMNS: &[Column] = &[
     wide("Readiness Gates", "Conditions beside its containers that must hold for the pod to be ready."),
 ];
 
+/// One cell for each of [`COLUMNS`].
 pub fn cells(pod: &Pod, cx: &PrintContext) -> Vec<Value> {
     let empty = (PodSpec::default(), PodStatus::default());
     let spec = pod.spec.as_ref().unwrap_or(&empty.0);

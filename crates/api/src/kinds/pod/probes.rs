@@ -7,6 +7,7 @@ use crate::k8s::api::core::v1::{
 use crate::k8s::apimachinery::pkg::util::intstr::IntOrString;
 use crate::names;
 
+/// The hooks and all three probes of a container that may have them.
 pub fn validate_all(c: &Container, around: &Surroundings<'_>, path: &Path, out: &mut Errors) {
     if let Some(lifecycle) = &c.lifecycle {
         validate_lifecycle(lifecycle, around, &path.child("lifecycle"), out);

@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 const FIELDS: [&str; 5] =
     ["metadata.annotations", "metadata.labels", "metadata.name", "metadata.namespace", "metadata.uid"];
 
+/// `validateDownwardAPIVolumeSource`
 pub fn validate_downward(s: &DownwardAPIVolumeSource, path: &Path, out: &mut Errors) {
     volumes::validate_mode(s.default_mode, &path.child("defaultMode"), out);
     for file in s.items.iter().flatten() {
@@ -36,6 +37,7 @@ fn validate_file(file: &DownwardAPIVolumeFile, path: &Path, out: &mut Errors) {
     volumes::validate_mode(file.mode, &path.child("mode"), out);
 }
 
+/// `validateProjectedVolumeSource`
 pub fn validate(s: &ProjectedVolumeSource, path: &Path, out: &mut Errors) {
     volumes::validate_mode(s.default_mode, &path.child("defaultMode"), out);
     let mut paths = Paths { taken: BTreeSet::new(), volume: path };

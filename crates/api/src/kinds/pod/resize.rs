@@ -38,6 +38,7 @@ fn with_resources(new: &[Container], old: &[Container]) -> Vec<Container> {
     new.iter().zip(old).map(take).collect()
 }
 
+/// `ValidatePodResize`
 pub fn validate_update(new: &Pod, old: &Pod) -> Errors {
     let mut out = names::validate_object_meta_update(&new.metadata, &old.metadata, &meta_path());
     out.extend(update::validate_metadata_and_spec(new));

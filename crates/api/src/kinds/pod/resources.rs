@@ -162,6 +162,7 @@ pub fn validate_overhead(overhead: &List, path: &Path) -> Errors {
 
 const HUGE_PAGES: &str = "hugepages-";
 
+/// `hugepages-2Mi`
 pub fn is_huge_pages(name: &str) -> bool {
     name.starts_with(HUGE_PAGES)
 }
@@ -180,10 +181,12 @@ fn pod_resource_name(name: &str, path: &Path) -> Errors {
 
 type Pick = fn(&Container) -> Option<&List>;
 
+/// What a container asks for.
 pub fn requests(container: &Container) -> Option<&List> {
     container.resources.as_ref().and_then(|r| r.requests.as_ref())
 }
 
+/// What a container may have at most.
 pub fn limits(container: &Container) -> Option<&List> {
     container.resources.as_ref().and_then(|r| r.limits.as_ref())
 }

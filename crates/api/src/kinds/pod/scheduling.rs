@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 
+/// `validateAffinity`
 pub fn validate_affinity(affinity: &Affinity, path: &Path, out: &mut Errors) {
     if let Some(node) = &affinity.node_affinity {
         let path = path.child("nodeAffinity");
@@ -230,6 +231,7 @@ fn validate_toleration(t: &Toleration, path: &Path, out: &mut Errors) {
     }
 }
 
+/// `validateTopologySpreadConstraints`
 pub fn validate_spread(constraints: &[TopologySpreadConstraint], path: &Path, out: &mut Errors) {
     for (i, constraint) in constraints.iter().enumerate() {
         let path = path.index(i);

@@ -7,6 +7,7 @@ use crate::k8s::api::core::v1::{PodReadinessGate, PodResourceClaim, PodSchedulin
 use crate::names;
 use std::collections::BTreeSet;
 
+/// `ValidatePodSpec`
 pub fn validate(spec: &PodSpec, subject: Subject<'_>, path: &Path, out: &mut Errors) {
     if spec.termination_grace_period_seconds.is_none() {
         out.push(Error::required(&path.child("terminationGracePeriodSeconds"), ""));

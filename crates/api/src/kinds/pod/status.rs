@@ -65,6 +65,7 @@ fn keep_condition_generations(new: &mut [PodCondition], old: &[PodCondition]) {
     }
 }
 
+/// `ValidatePodStatusUpdate`
 pub fn validate_update(new: &Pod, old: &Pod) -> Errors {
     let mut out = names::validate_object_meta_update(&new.metadata, &old.metadata, &meta_path());
     update::validate_annotation_update(new, old, &mut out);

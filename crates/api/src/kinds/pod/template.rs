@@ -7,6 +7,7 @@ use crate::names;
 use crate::selector::Selector;
 use std::collections::BTreeMap;
 
+/// `ValidatePodTemplateSpec`
 pub fn validate(template: &PodTemplateSpec, path: &Path, out: &mut Errors) {
     let meta = template.metadata.clone().unwrap_or_default();
     let pod_spec = template.spec.clone().unwrap_or_default();

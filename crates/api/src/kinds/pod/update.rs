@@ -10,6 +10,7 @@ use crate::kinds::rules::text;
 use crate::names;
 use std::collections::BTreeMap;
 
+/// `ValidatePodCreate`
 pub fn validate_create(pod: &Pod) -> Errors {
     let mut out = validate_metadata_and_spec(pod);
     let Some(pod_spec) = &pod.spec else { return out };
@@ -66,6 +67,7 @@ const UPDATABLE: [&str; 5] = [
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
 ];
 
+/// `ValidatePodUpdate`
 pub fn validate_update(new: &Pod, old: &Pod) -> Errors {
     let mut out = names::validate_object_meta_update(&new.metadata, &old.metadata, &meta_path());
     out.extend(validate_metadata_and_spec(new));

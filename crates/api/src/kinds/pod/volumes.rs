@@ -155,6 +155,7 @@ pub fn required(fields: &[(&str, &str)], path: &Path, out: &mut Errors) {
     out.extend(missing.map(|(_, field)| Error::required(&path.child(field), "")));
 }
 
+/// `validateHostPathVolumeSource`
 pub fn host_path(s: &HostPathVolumeSource, path: &Path, out: &mut Errors) {
     const TYPES: [&str; 8] =
         ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
@@ -185,6 +186,7 @@ fn items(items: &[KeyToPath], path: &Path, out: &mut Errors) {
     }
 }
 
+/// `validateKeyToPath`
 pub fn validate_key_to_path(item: &KeyToPath, path: &Path, out: &mut Errors) {
     required(&[(&item.key, "key"), (&item.path, "path")], path, out);
     validate_local_path(&item.path, &path.child("path"), out);
@@ -198,6 +200,7 @@ pub fn validate_mode(mode: Option<i32>, path: &Path, out: &mut Errors) {
     }
 }
 
+/// `validateNFSVolumeSource`
 pub fn nfs(s: &NFSVolumeSource, path: &Path, out: &mut Errors) {
     required(&[(&s.server, "server"), (&s.path, "path")], path, out);
     if !s.path.starts_with('/') {
@@ -256,10 +259,12 @@ fn image(s: &ImageVolumeSource, subject: Subject<'_>, path: &Path, out: &mut Err
     one_of(policy, &["Always", "IfNotPresent", "Never"], &path.child("pullPolicy"), out);
 }
 
+/// Whether a path goes up anywhere.
 pub fn has_backsteps(path: &str) -> bool {
     path.split('/').any(|part| part == "..")
 }
 
+/// `validatePathNoBacksteps`
 pub fn validate_no_backsteps(target: &str, path: &Path, out: &mut Errors) {
     if has_backsteps(target) {
         out.push(Error::invalid(path, target, "must not contain '..'"));
@@ -278,7 +283,6 @@ pub fn validate_descending_path(target: &str, path: &Path, out: &mut Errors) {
 pub fn validate_local_path(target: &str, path: &Path, out: &mut Errors) {
     validate_descending_path(target, path, out);
     if target.starts_with("..") && !target.starts_with("../") {
-        // `..` alone has been reported above with the same words upstream uses for it.
         out.push(Error::invalid(path, target, "must not start with '..'"));
     }
 }

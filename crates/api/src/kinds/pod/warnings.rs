@@ -11,6 +11,7 @@ use crate::kinds::rules::text;
 use crate::names;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// `GetWarningsForPod`, and what the pod's name gives cause for.
 pub fn pod(pod: &Pod) -> Vec<String> {
     let mut out = Vec::new();
     let name = pod.metadata.name.as_deref().unwrap_or_default();
@@ -42,6 +43,7 @@ pub fn workload(meta: &ObjectMeta, template: Option<&PodTemplateSpec>, path: &Pa
     out
 }
 
+/// `GetWarningsForPodTemplate`
 pub fn of_template(template: &PodTemplateSpec, path: &Path) -> Vec<String> {
     let mut out = Vec::new();
     if let Some(spec) = &template.spec {

@@ -4,6 +4,7 @@ use crate::field::{Error, Errors, Path, invalid_each};
 use crate::k8s::api::core::v1::{PodSpec, WindowsSecurityContextOptions};
 use crate::names;
 
+/// `validateWindowsSecurityContextOptions`
 pub fn validate_options(options: Option<&WindowsSecurityContextOptions>, path: &Path, out: &mut Errors) {
     let Some(options) = options else { return };
     if let Some(name) = &options.gmsa_credential_spec_name {
@@ -103,6 +104,7 @@ pub fn validate_host_process(spec: &PodSpec, path: &Path, out: &mut Errors) {
     }
 }
 
+/// `validateLinux`
 pub fn forbid_on_linux(spec: &PodSpec, path: &Path, out: &mut Errors) {
     const DETAIL: &str = "windows options cannot be set for a linux pod";
     if spec.security_context.as_ref().is_some_and(|s| s.windows_options.is_some()) {
