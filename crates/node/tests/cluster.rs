@@ -111,6 +111,7 @@ async fn pods_become_ready_and_go() {
     let mut addresses = std::collections::HashSet::new();
     for pod in &pods {
         let status = pod.status.as_ref().unwrap();
+        // Some were refused first, for want of nodes: that must not be said after they were bound.
         assert_eq!(condition(pod, "PodScheduled").unwrap().status, "True");
         assert_eq!((status.phase.as_deref(), status.qos_class.as_deref()), (Some("Running"), Some("BestEffort")));
         assert!(addresses.insert(status.pod_ip.clone().unwrap()), "an address twice");

@@ -278,10 +278,11 @@ impl Scheduler {
     }
 
     fn patch(&self, key: &Key, uid: &str, status: Value) {
-        let (client, key, uid, permits) = (self.client.clone(), key.clone(), uid.to_owned(), Arc::clone(&self.reports));
+        let (client, view, permits) = (self.client.clone(), self.view.clone(), Arc::clone(&self.reports));
+        let (key, uid) = (key.clone(), uid.to_owned());
         tokio::spawn(async move {
             let Ok(_permit) = permits.acquire().await else { return };
-            if let Err(error) = write::patch_status(&client, &key, &uid, &status).await
+            if let Err(error) = write::patch_waiting(&client, &view, &key, &uid, &status).await
                 && !error.is_not_found()
             {
                 tracing::warn!(pod = %key, %error, "could not say why the pod is not placed");

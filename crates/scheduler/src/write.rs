@@ -10,6 +10,10 @@ use std::time::Duration;
 /// How long the claims of a pod may take to be bound (`bindTimeoutSeconds`).
 const VOLUME_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// How often a status is written anew when the pod changed meanwhile, and how long the mirror is given to show it.
+const CONFLICTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(50);
+
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     #[error("cannot form the request: {0}")]
@@ -32,6 +36,10 @@ fn words(error: &kube::Error) -> String {
 }
 
 impl WriteError {
+    /// Somebody else wrote first.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Client(kube::Error::Api(status)) if status.code == 409)
+    }
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Client(kube::Error::Api(status)) if status.code == 404)
     }
@@ -132,6 +140,29 @@ async fn reserve(client: &Client, view: &View, namespace: &str, volume: &str, cl
 pub async fn patch_status(client: &Client, key: &Key, uid: &str, status: &Value) -> Result<(), WriteError> {
     let patch = json!({"metadata": {"uid": uid}, "status": status});
     send(client, http::Method::PATCH, format!("{}/status", pod_path(key)), STRATEGIC, &patch).await
+}
+
+/// Patches the status of a pod that has no node. Once it is bound nothing is written: what is said of a pod that was refused must
+/// not overtake its binding, so each attempt holds only for the version of the pod that was seen without a node.
+pub async fn patch_waiting(
+    client: &Client,
+    view: &View,
+    key: &Key,
+    uid: &str,
+    status: &Value,
+) -> Result<(), WriteError> {
+    for attempt in 1..=CONFLICTS {
+        let known = view.pods.get(&key.namespace, &key.name).filter(|p| p.metadata.uid.as_deref() == Some(uid));
+        let waits = known.filter(|p| p.spec.as_ref().is_some_and(|s| s.node_name.as_deref().unwrap_or("").is_empty()));
+        let Some(pod) = waits else { return Ok(()) };
+        let version = &pod.metadata.resource_version;
+        let patch = json!({"metadata": {"uid": uid, "resourceVersion": version}, "status": status});
+        match send(client, http::Method::PATCH, format!("{}/status", pod_path(key)), STRATEGIC, &patch).await {
+            Err(error) if error.is_conflict() && attempt < CONFLICTS => tokio::time::sleep(PAUSE * attempt).await,
+            other => return other,
+        }
+    }
+    Ok(())
 }
 
 /// Says why a victim goes, then deletes it with its own grace period. A victim that is gone already is fine.
