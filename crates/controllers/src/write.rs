@@ -14,12 +14,9 @@ fn code(error: &kube::Error) -> u16 {
 
 /// 404, or 409 by a uid precondition: what was meant is not there any more.
 pub fn is_gone(error: &kube::Error) -> bool {
-    match error {
-        kube::Error::Api(status) => {
-            status.code == 404 || (status.code == 409 && status.message.to_lowercase().contains("uid"))
-        }
-        _ => false,
-    }
+    let kube::Error::Api(status) = error else { return false };
+    // The wording of `k8s.io/apiserver/pkg/storage` (`Preconditions.Check`); no reason or cause tells it apart.
+    status.code == 404 || (status.code == 409 && status.message.contains("UID in precondition"))
 }
 
 pub fn is_conflict(error: &kube::Error) -> bool {

@@ -11,7 +11,6 @@ use std::hash::Hash;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// After this long a reconciler acts on what it sees anyway (`ExpectationsTimeout`).
 const TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 struct Awaited {
@@ -34,6 +33,10 @@ impl<O: Hash + Eq + Clone> Default for Expectations<O> {
 }
 
 impl<O: Hash + Eq + Clone> Expectations<O> {
+    /// After this long a reconciler acts on what it sees anyway (`ExpectationsTimeout`). One that waits should look again then:
+    /// the event that was to wake it may never come.
+    pub const TIMEOUT: Duration = TIMEOUT;
+
     /// A write for `owner` was answered with `written`.
     pub fn wrote(&self, owner: &O, written: &ObjectMeta) {
         let version = version_of(written);

@@ -207,3 +207,95 @@ pub(crate) fn version_of(meta: &ObjectMeta) -> u64 {
 fn same_version(a: &ObjectMeta, b: &ObjectMeta) -> bool {
     a.uid == b.uid && a.resource_version.is_some() && a.resource_version == b.resource_version
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Subscription;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    #[derive(Clone, Debug)]
+    enum Op {
+        Upsert(u8, u8),
+        Remove(u8),
+        /// The whole truth: these names, each with its label.
+        Replace(BTreeMap<u8, u8>),
+        /// The subscriber hears what waits.
+        Hear,
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            4 => (0..6u8, 0..3u8).prop_map(|(n, l)| Op::Upsert(n, l)),
+            2 => (0..6u8).prop_map(Op::Remove),
+            1 => proptest::collection::btree_map(0..6u8, 0..3u8, 0..5).prop_map(Op::Replace),
+            2 => Just(Op::Hear),
+        ]
+    }
+
+    fn object(name: u8, label: u8, version: u64) -> ConfigMap {
+        let metadata = ObjectMeta {
+            namespace: Some(format!("ns{}", name % 2)),
+            name: Some(name.to_string()),
+            uid: Some(name.to_string()),
+            resource_version: Some(version.to_string()),
+            labels: Some([("l".to_owned(), label.to_string())].into()),
+            ..ObjectMeta::default()
+        };
+        ConfigMap { metadata, ..ConfigMap::default() }
+    }
+
+    fn label(o: &ConfigMap) -> Vec<String> {
+        o.metadata.labels.iter().flatten().map(|(_, v)| v.clone()).collect()
+    }
+
+    proptest! {
+        /// Whatever happens: lookups and indexes agree with a plain map, and who follows the changes has the same picture.
+        #[test]
+        fn agrees_with_a_plain_map(ops in proptest::collection::vec(op(), 0..60)) {
+            let mut mirror = Mirror::new();
+            mirror.add_index("label", label);
+            let mut subscription = Subscription { outbox: mirror.subscribe() };
+            let (mut naive, mut heard) = (BTreeMap::new(), BTreeMap::new());
+            for (version, op) in (1u64..).zip(ops) {
+                match op {
+                    Op::Upsert(n, l) => {
+                        mirror.upsert(object(n, l, version));
+                        naive.insert(n.to_string(), l.to_string());
+                    }
+                    Op::Remove(n) => {
+                        mirror.remove(object(n, 0, version));
+                        naive.remove(&n.to_string());
+                    }
+                    Op::Replace(all) => {
+                        mirror.replace(all.iter().map(|(n, l)| object(*n, *l, version)).collect(), version);
+                        naive = all.iter().map(|(n, l)| (n.to_string(), l.to_string())).collect();
+                    }
+                    Op::Hear => {
+                        for change in subscription.take() {
+                            let name = change.key.name.to_string();
+                            prop_assert_eq!(heard.get(&name), change.old.as_ref().map(|o| label(o)[0].clone()).as_ref());
+                            match &change.new {
+                                Some(o) => heard.insert(name, label(o)[0].clone()),
+                                None => heard.remove(&name),
+                            };
+                        }
+                        prop_assert_eq!(&heard, &naive);
+                    }
+                }
+                prop_assert_eq!(mirror.len(), naive.len());
+                for l in 0..3u8 {
+                    let l = l.to_string();
+                    let expected = naive.values().filter(|v| **v == l).count();
+                    prop_assert_eq!(mirror.by_index("label", &l).count(), expected);
+                }
+                for n in 0..6u8 {
+                    let found = mirror.get(&format!("ns{}", n % 2), &n.to_string()).map(|o| label(o)[0].clone());
+                    prop_assert_eq!(found.as_ref(), naive.get(&n.to_string()));
+                }
+            }
+        }
+    }
+}

@@ -112,7 +112,7 @@ impl Controller {
             return Verdict::Done;
         };
         if self.expected_sets.outstanding(key, &self.sets) || self.expected_self.outstanding(key, &self.deployments) {
-            return Verdict::Done;
+            return Verdict::After(Expectations::<Key>::TIMEOUT);
         }
         let now = Timestamp::now();
         let mut replica_sets = self.sets.by_index(index::CONTROLLER, d.metadata.uid.as_deref().unwrap_or(""));

@@ -103,7 +103,7 @@ impl<S: Subject> Controller<S> {
         };
         // The event that brings what we did wakes us again.
         if self.expected_pods.outstanding(key, &self.pods) || self.expected_self.outstanding(key, &self.subjects) {
-            return Verdict::Done;
+            return Verdict::After(Expectations::<Key>::TIMEOUT);
         }
         let now = Timestamp::now();
         let mut pods = self.pods.by_index(index::CONTROLLER, subject.uid());
