@@ -276,7 +276,8 @@ mod tests {
                     Op::Hear => {
                         for change in subscription.take() {
                             let name = change.key.name.to_string();
-                            prop_assert_eq!(heard.get(&name), change.old.as_ref().map(|o| label(o)[0].clone()).as_ref());
+                            let old = change.old.as_ref().map(|o| label(o)[0].clone());
+                            prop_assert_eq!(heard.get(&name), old.as_ref());
                             match &change.new {
                                 Some(o) => heard.insert(name, label(o)[0].clone()),
                                 None => heard.remove(&name),

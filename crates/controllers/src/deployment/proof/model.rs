@@ -329,7 +329,9 @@ fn all_orders_of_small_rollouts() {
         (3, 1, 1, 2, 1),
         (4, 2, 1, 2, 1),
         (2, 1, 0, 2, 2),
+        (5, 2, 2, 2, 2),
         (2, 1, 1, 3, 2),
+        (3, 1, 0, 3, 3),
     ] {
         assert!(check(replicas, surge, unavailable, templates, changes) > 20);
     }
