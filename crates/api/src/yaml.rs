@@ -9,6 +9,8 @@ mod resolve;
 pub use emit::to_string;
 pub use error::YamlError;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use granit_parser::{BorrowedInput, Event, Parser, ScalarStyle, Span, Tag};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
@@ -77,7 +79,14 @@ struct Reader<'a, T: BorrowedInput<'a>> {
 
 impl<'a> Reader<'a, granit_parser::StrInput<'a>> {
     fn new(text: &'a str) -> Self {
-        Self { parser: Parser::new_from_str(text), text, anchors: HashMap::new(), duplicates: Vec::new(), copies: 0 }
+        let options = granit_parser::options! { emit_unresolved_aliases: true };
+        Self {
+            parser: Parser::new_from_str_with_options(text, options),
+            text,
+            anchors: HashMap::new(),
+            duplicates: Vec::new(),
+            copies: 0,
+        }
     }
 }
 
@@ -103,7 +112,12 @@ impl<'a, T: BorrowedInput<'a>> Reader<'a, T> {
                     let event = self.next()?;
                     let value = match event.0 {
                         Event::DocumentEnd => Value::Null,
-                        _ => self.node(event, 0)?,
+                        _ => {
+                            let value = self.node(event, 0)?;
+                            // What follows must end the document.
+                            self.next()?;
+                            value
+                        }
                     };
                     return Ok(Some(Document { value, duplicates: std::mem::take(&mut self.duplicates) }));
                 }
@@ -121,7 +135,9 @@ impl<'a, T: BorrowedInput<'a>> Reader<'a, T> {
             Event::SequenceStart(_, anchor, _) => (self.sequence(depth)?, anchor),
             Event::MappingStart(_, anchor, _) => (self.mapping(depth)?, anchor),
             Event::Alias(id) => return self.alias(id),
-            // Nothing where a value should be.
+            Event::UnresolvedAlias(name) => {
+                return Err(YamlError::new(format!("unknown anchor '{name}' referenced")));
+            }
             _ => return Err(YamlError::at(span.start.line(), "did not find expected node content")),
         };
         if anchor != 0 {
@@ -210,10 +226,18 @@ fn size(value: &Value) -> usize {
 fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, YamlError> {
     let known = tag.and_then(Tag::core_suffix);
     match known {
+        None if tag.is_some_and(|t| t.parts() == ("tag:yaml.org,2002:", "binary")) => binary(text),
         None if tag.is_some() || style != ScalarStyle::Plain => Ok(Value::from(text)),
-        Some("str" | "binary") => Ok(Value::from(text)),
+        Some("str") => Ok(Value::from(text)),
         _ => resolve::plain(text),
     }
+}
+
+/// `!!binary`: the bytes, as text.
+fn binary(text: &str) -> Result<Value, YamlError> {
+    let joined: String = text.split_whitespace().collect();
+    let bytes = STANDARD.decode(joined).map_err(|_| YamlError::new("!!binary value contains invalid base64 data"))?;
+    Ok(Value::from(String::from_utf8_lossy(&bytes)))
 }
 
 #[cfg(test)]
@@ -255,16 +279,48 @@ mod tests {
         }
     }
 
+    /// What kubectl (Go) says of the same texts. Known to differ: a tab before a key is let pass, and the texts `a: [1\nb: 2`
+    /// and `a: b\n\tc: d` are refused in other words.
     #[test]
     fn refuses_in_gos_words() {
-        insta::assert_snapshot!(read("a: ["), @"error converting YAML to JSON: yaml: line 1: did not find expected node content");
-        insta::assert_snapshot!(read("a: b: c"), @"error converting YAML to JSON: yaml: mapping values are not allowed in this context");
-        insta::assert_snapshot!(read("a: 1\n b: 2\n"), @"error converting YAML to JSON: yaml: line 2: mapping values are not allowed in this context");
-        insta::assert_snapshot!(read("a:\n\t- b"), @"error converting YAML to JSON: yaml: line 2: found character that cannot start any token");
-        insta::assert_snapshot!(read("a: 'x"), @"error converting YAML to JSON: yaml: found unexpected end of stream");
-        insta::assert_snapshot!(read("a: *x"), @"error converting YAML to JSON: yaml: unknown anchor referenced");
-        insta::assert_snapshot!(read("a: {b: 1\n"), @"error converting YAML to JSON: yaml: line 1: did not find expected ',' or '}'");
-        insta::assert_snapshot!(read("a: .inf"), @"error converting YAML to JSON: yaml: json: unsupported value: +Inf");
+        let table = [
+            ("a: [", "line 1: did not find expected node content"),
+            ("a: b: c", "mapping values are not allowed in this context"),
+            ("a: 1\n b: 2\n", "line 2: mapping values are not allowed in this context"),
+            ("a:\n\t- b", "line 2: found character that cannot start any token"),
+            ("a: 'x", "line 2: found unexpected end of stream"),
+            ("a: *x", "unknown anchor 'x' referenced"),
+            ("a: {b: 1\n", "line 1: did not find expected ',' or '}'"),
+            ("a: }", "did not find expected node content"),
+            ("a: ]", "did not find expected node content"),
+            ("a: \"\\q\"", "found unknown escape character"),
+            ("a: |\n  x\n y: z", "line 2: did not find expected key"),
+            ("a: 1\n- b", "line 1: did not find expected key"),
+            ("a: @x", "found character that cannot start any token"),
+            ("a: `x", "found character that cannot start any token"),
+            ("a: %x", "found character that cannot start any token"),
+            ("a\nb: 1", "line 2: mapping values are not allowed in this context"),
+            ("a: b\n  c: d", "line 2: mapping values are not allowed in this context"),
+            ("a: !x!y z", "found undefined tag handle"),
+            ("a: \"x", "line 2: found unexpected end of stream"),
+            ("a: {b: c]\n", "did not find expected ',' or '}'"),
+            ("a: [b: c, d}", "did not find expected ',' or ']'"),
+        ];
+        let ours: Vec<(&str, String)> = table.map(|(text, _)| (text, read(text))).into();
+        let prefix = "error converting YAML to JSON: yaml: ";
+        let theirs: Vec<(&str, String)> = table.map(|(text, words)| (text, format!("{prefix}{words}"))).into();
+        assert_eq!(ours, theirs);
+        assert_eq!(read("a: .inf"), "error converting YAML to JSON: json: unsupported value: +Inf");
+    }
+
+    /// What kubectl (Go) makes of the same text.
+    #[test]
+    fn reads_what_go_reads() {
+        let want: Value = serde_json::from_str(include_str!("yaml/tests/scalars.json")).unwrap();
+        let got = parse(include_str!("yaml/tests/scalars.yaml")).unwrap();
+        for (key, value) in want.as_object().unwrap() {
+            assert_eq!(&got[key], value, "{key}");
+        }
     }
 
     #[test]

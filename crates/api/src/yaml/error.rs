@@ -3,20 +3,25 @@ use granit_parser::{ErrorKind, ScanError};
 
 /// A text that is not YAML.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("error converting YAML to JSON: yaml: {0}")]
+#[error("error converting YAML to JSON: {0}")]
 pub struct YamlError(String);
 
 impl YamlError {
-    pub(super) fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
+    pub(super) fn new(message: impl AsRef<str>) -> Self {
+        Self(format!("yaml: {}", message.as_ref()))
+    }
+
+    /// What YAML can say and JSON cannot.
+    pub(super) fn json(message: &str) -> Self {
+        Self(format!("json: {message}"))
     }
 
     /// `line` counted from one. Go's library counts from zero for the errors of its parser, and says nothing of line zero.
     pub(super) fn at(line: usize, message: &str) -> Self {
-        Self(match line.saturating_sub(1) {
-            0 => message.to_owned(),
-            line => format!("line {line}: {message}"),
-        })
+        match line.saturating_sub(1) {
+            0 => Self::new(message),
+            line => Self::new(format!("line {line}: {message}")),
+        }
     }
 
     pub(super) fn of(error: &ScanError, text: &str) -> Self {
@@ -47,6 +52,8 @@ fn at_end(kind: &ErrorKind) -> bool {
             | K::UnexpectedEofImplicitFlowMapping
             | K::UnexpectedEofBlockSequence
             | K::UnexpectedEofBlockMapping
+            | K::UnclosedQuotedScalar
+            | K::UnexpectedEof
     )
 }
 
@@ -58,9 +65,9 @@ fn words(kind: &ErrorKind) -> (Option<&'static str>, bool) {
             (Some("did not find expected node content"), false)
         }
         K::UnclosedFlowCollection { .. } => (Some("did not find expected ',' or '}'"), false),
-        K::MisplacedFlowCollectionEnd | K::MismatchedFlowCollectionEnd { .. } => {
-            (Some("did not find expected node content"), false)
-        }
+        K::MisplacedFlowCollectionEnd => (Some("did not find expected node content"), false),
+        K::MismatchedFlowCollectionEnd { open: '[', .. } => (Some("did not find expected ',' or ']'"), false),
+        K::MismatchedFlowCollectionEnd { .. } => (Some("did not find expected ',' or '}'"), false),
         K::ExpectedFlowMappingSeparator | K::UnexpectedEofFlowMapping | K::UnexpectedEofImplicitFlowMapping => {
             (Some("did not find expected ',' or '}'"), false)
         }

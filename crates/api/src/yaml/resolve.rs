@@ -8,11 +8,11 @@ pub(super) fn plain(text: &str) -> Result<Value, YamlError> {
         "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Value::Bool(true),
         "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => Value::Bool(false),
         // JSON has no such numbers.
-        ".nan" | ".NaN" | ".NAN" => return Err(YamlError::new("json: unsupported value: NaN")),
+        ".nan" | ".NaN" | ".NAN" => return Err(YamlError::json("unsupported value: NaN")),
         ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => {
-            return Err(YamlError::new("json: unsupported value: +Inf"));
+            return Err(YamlError::json("unsupported value: +Inf"));
         }
-        "-.inf" | "-.Inf" | "-.INF" => return Err(YamlError::new("json: unsupported value: -Inf")),
+        "-.inf" | "-.Inf" | "-.INF" => return Err(YamlError::json("unsupported value: -Inf")),
         _ => number(text).unwrap_or_else(|| Value::from(text)),
     })
 }
@@ -35,7 +35,8 @@ fn number(text: &str) -> Option<Value> {
     if !is_float(&plain) {
         return None;
     }
-    let float: f64 = plain.parse().ok()?;
+    // What no float can hold stays a string.
+    let float: f64 = plain.parse().ok().filter(|f: &f64| f.is_finite())?;
     // Go writes a whole float as an integer, and then it is read as one.
     Some(if float.fract() == 0.0 && float.abs() < 9e18 { Value::from(float as i64) } else { Value::from(float) })
 }
