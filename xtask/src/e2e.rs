@@ -12,7 +12,7 @@ pub struct Args {
 }
 
 /// What passes whole with this version, and so must go on passing.
-const PASSING: &[&str] = &[];
+const PASSING: &[&str] = &["rollout", "clients"];
 
 fn acceptance() -> Result<PathBuf> {
     let dir = sh::root().join("../shared/acceptance");

@@ -143,7 +143,14 @@ async fn authenticate(server: &ApiServer, parts: &Parts) -> Result<UserInfo, Api
     }
     for authenticator in &server.config.authenticators {
         match authenticator.authenticate(parts).await {
-            Ok(Some(user)) => return Ok(user),
+            Ok(Some(mut user)) => {
+                // Whoever proved who they are is one of them (`group.AuthenticatedGroupAdder`).
+                const AUTHENTICATED: &str = "system:authenticated";
+                if !user.groups.iter().any(|g| g == AUTHENTICATED) {
+                    user.groups.push(AUTHENTICATED.to_owned());
+                }
+                return Ok(user);
+            }
             Ok(None) => {}
             Err(error) => {
                 tracing::debug!(%error, "credentials refused");
