@@ -2,55 +2,26 @@
 //!
 //! Every figure is printed with its conditions; what a disk or a core can do at all is measured in the same run, so that
 //! figures of different machines can be compared as ratios.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at what it did not expect")]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
+use support::Cluster;
 
 const PODS: usize = 10_000;
 
-struct Cluster {
-    dir: tempfile::TempDir,
-}
-
-impl Cluster {
-    fn isopod(&self, words: &[&str]) -> std::process::Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_isopod"));
-        command.args(words).arg("--data-dir").arg(self.dir.path().join("data"));
-        let out = command.output().expect("cannot run isopod");
-        assert!(out.status.success(), "isopod {words:?}: {}", String::from_utf8_lossy(&out.stderr));
-        out
-    }
-    fn kubeconfig(&self) -> PathBuf {
-        self.dir.path().join("kubeconfig")
-    }
-    fn up() -> (Self, Duration) {
-        let cluster = Self { dir: tempfile::tempdir().expect("no temporary directory") };
-        let file = cluster.kubeconfig();
-        let begun = Instant::now();
-        cluster.isopod(&["up", "--kubeconfig", &file.to_string_lossy()]);
-        (cluster, begun.elapsed())
-    }
-    fn pid(&self) -> u64 {
-        let out = self.isopod(&["status", "-o", "json"]);
-        let status: Value = serde_json::from_slice(&out.stdout).expect("status is JSON");
-        status["pid"].as_u64().expect("a pid")
-    }
-    async fn client(&self) -> kube::Client {
-        let kubeconfig = kube::config::Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.expect("a config");
-        kube::Client::try_from(config).expect("a client")
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.isopod(&["delete"]);
-    }
+fn fresh() -> (Cluster, Duration) {
+    let cluster = Cluster::new(&[]);
+    let took = cluster.up();
+    (cluster, took)
 }
 
 fn say(what: &str, figure: &str) {
@@ -81,7 +52,7 @@ fn ms(d: Duration) -> String {
 }
 
 fn start_up() {
-    let mut times: Vec<Duration> = (0..7).map(|_| Cluster::up().1).collect();
+    let mut times: Vec<Duration> = (0..7).map(|_| fresh().1).collect();
     times.sort();
     say(
         "isopod up to ready, fresh data directory, 7 times: median, worst",
@@ -240,7 +211,7 @@ async fn main() {
         std::thread::available_parallelism().map_or(0, usize::from)
     );
     start_up();
-    let (cluster, _) = Cluster::up();
+    let (cluster, _) = fresh();
     let pid = cluster.pid();
     tokio::time::sleep(Duration::from_secs(3)).await;
     say("memory idle (aim: under 60 MB)", &format!("{:.0} MB", resident_mb(pid)));
@@ -252,6 +223,6 @@ async fn main() {
     for (watchers, slow) in [(1, false), (1000, false), (1000, true)] {
         watches(&cluster, watchers, slow).await;
     }
-    let (full, _) = Cluster::up();
+    let (full, _) = fresh();
     reads(&full.client().await, full.pid()).await;
 }

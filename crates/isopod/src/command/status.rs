@@ -108,7 +108,7 @@ fn print(dir: &DataDir, cluster: &Cluster, running: Option<&Running>, nodes: &Re
         }
         Ok(_) => {}
         Err(error) => {
-            println!("  nodes     the API does not answer: {error:#}\n            see {}", dir.log().display())
+            println!("  nodes     the API does not answer: {error:#}\n            see {}", dir.log().display());
         }
     }
     println!("  data      {}", dir.path().display());

@@ -1,0 +1,66 @@
+//! A cluster of the built binary in a directory of its own, removed with everything it started when it is dropped.
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+pub struct Cluster {
+    pub dir: tempfile::TempDir,
+    flags: Vec<String>,
+}
+
+impl Cluster {
+    /// Not started yet. `flags` go to every `isopod up`.
+    pub fn new(flags: &[&str]) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        Self { dir, flags: flags.iter().map(|f| (*f).to_owned()).collect() }
+    }
+    pub fn up(&self) -> Duration {
+        let file = self.kubeconfig();
+        let file = file.to_string_lossy();
+        let mut words = vec!["up", "--kubeconfig", &file];
+        words.extend(self.flags.iter().map(String::as_str));
+        let begun = Instant::now();
+        self.isopod(&words);
+        begun.elapsed()
+    }
+    /// Runs a command on this cluster and expects success.
+    pub fn isopod(&self, words: &[&str]) -> String {
+        let out = self.try_isopod(words);
+        assert!(out.status.success(), "isopod {words:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+    pub fn try_isopod(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_isopod"));
+        command.args(words).arg("--data-dir").arg(self.data());
+        command.output().expect("cannot run isopod")
+    }
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.path().join("kubeconfig")
+    }
+    pub fn status(&self) -> Value {
+        let out = self.try_isopod(&["status", "-o", "json"]);
+        serde_json::from_slice(&out.stdout).expect("status is JSON")
+    }
+    pub fn pid(&self) -> u64 {
+        self.status()["pid"].as_u64().expect("a pid")
+    }
+    pub async fn client(&self) -> kube::Client {
+        let kubeconfig = kube::config::Kubeconfig::read_from(self.kubeconfig()).expect("a kubeconfig");
+        let options = kube::config::KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.expect("a config");
+        kube::Client::try_from(config).expect("a client")
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let out = self.try_isopod(&["delete"]);
+        if !out.status.success() && !std::thread::panicking() {
+            panic!("isopod delete: {}", String::from_utf8_lossy(&out.stderr));
+        }
+    }
+}
