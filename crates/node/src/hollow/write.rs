@@ -16,9 +16,10 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    /// The object, or this incarnation of it, is gone: nothing is left to write.
+    /// The object is gone: nothing is left to write. (Replaced by another of its name it is only in the way until the watch shows
+    /// that: a conflict is tried again.)
     pub fn is_gone(&self) -> bool {
-        matches!(self, Self::Client(kube::Error::Api(status)) if status.code == 404 || status.code == 409)
+        matches!(self, Self::Client(kube::Error::Api(status)) if status.code == 404)
     }
 }
 
