@@ -1,1 +1,40 @@
-//! runtime
+//! Containers on one machine, without any Kubernetes object: the node agent translates.
+//!
+//! # What there is
+//! - [`Runtime`]: the one seam between node agent and containers, in the shape of Kubernetes' CRI, and the plain types
+//!   it speaks: [`SandboxConfig`], [`ContainerConfig`], [`Session`], [`Event`], [`RuntimeError`].
+//! - [`fake::FakeRuntime`]: that contract kept in memory, for tests of what stands above.
+//!
+//! - Parts of the supervisor that need no container, each complete and tested by itself, used by nothing yet:
+//!   [`cri_log`] (log records, files, rotation), [`cgroups`] (a pod's cgroups and limits on v1, hybrid and v2),
+//!   [`users`] (who a process is by the image's own files), [`wire`] (frames and version handshake of the socket).
+//!
+//! # What there is not yet
+//! **No container runs yet.** The supervisor of a pod (`isopod shim`), its messages beyond the handshake, its state on
+//! disk, the OCI spec and seccomp profile of a container and the [`Runtime`] that talks to supervisors are designed in
+//! DESIGN.md ("Containers outlive the control plane") and not begun; the dependencies `libcontainer`, `oci-spec`,
+//! `seccompiler` and `nix` are for them.
+pub mod cgroups;
+mod container;
+mod contract;
+pub mod cri_log;
+mod error;
+pub mod fake;
+mod sandbox;
+mod session;
+mod signal;
+pub mod users;
+pub mod wire;
+
+pub use container::{
+    ContainerConfig, ContainerId, ContainerState, ContainerStatus, EnvVar, Exit, ExitCause, ExitStatus, Mount,
+    MountSource, ProcMount, Propagation, Resources, Rlimit, Seccomp, Security, Stats, User,
+};
+pub use contract::{CgroupVersion, Event, Runtime, RuntimeInfo};
+pub use error::{Result, RuntimeError};
+pub use sandbox::{
+    DnsConfig, HostAlias, IpcNamespace, NetworkNamespace, PidNamespace, SandboxConfig, SandboxId, SandboxState,
+    SandboxStatus,
+};
+pub use session::{Command, ExecConfig, MAX_OUTPUT, Output, Session, Streams, TerminalSize};
+pub use signal::{InvalidSignal, Signal};
