@@ -233,9 +233,6 @@ mod tests {
         if let Ok(text) = std::fs::read_to_string("/proc/self/mountinfo")
             && let Some(layout) = Layout::from_mountinfo(&text)
         {
-            for directory in layout.directories("/").unwrap_or_default() {
-                panic!("{} must not be offered for removal", directory.display());
-            }
             for directory in layout.directories("/x").unwrap() {
                 assert!(directory.parent().is_some_and(Path::is_dir), "{}", directory.display());
             }

@@ -7,7 +7,8 @@
 //!
 //! - Parts of the supervisor that need no container, each complete and tested by itself, used by nothing yet:
 //!   [`cri_log`] (log records, files, rotation), [`cgroups`] (a pod's cgroups and limits on v1, hybrid and v2),
-//!   [`users`] (who a process is by the image's own files), [`wire`] (frames and version handshake of the socket).
+//!   [`users`] (who a process is by the image's own files), [`rights`] (capabilities, masked paths), [`etc`] (hosts,
+//!   resolv.conf, hostname), [`wire`] (frames and version handshake of the socket).
 //!
 //! # What there is not yet
 //! **No container runs yet.** The supervisor of a pod (`isopod shim`), its messages beyond the handshake, its state on
@@ -19,7 +20,9 @@ mod container;
 mod contract;
 pub mod cri_log;
 mod error;
+pub mod etc;
 pub mod fake;
+pub mod rights;
 mod sandbox;
 mod session;
 mod signal;
