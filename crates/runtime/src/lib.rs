@@ -4,17 +4,17 @@
 //! - [`Runtime`]: the one seam between node agent and containers, in the shape of Kubernetes' CRI, and the plain types
 //!   it speaks: [`SandboxConfig`], [`ContainerConfig`], [`Session`], [`Event`], [`RuntimeError`].
 //! - [`fake::FakeRuntime`]: that contract kept in memory, for tests of what stands above.
-//!
 //! - Parts of the supervisor that need no container, each complete and tested by itself, used by nothing yet:
 //!   [`cri_log`] (log records, files, rotation), [`cgroups`] (a pod's cgroups and limits on v1, hybrid and v2),
 //!   [`users`] (who a process is by the image's own files), [`rights`] (capabilities, masked paths), [`etc`] (hosts,
-//!   resolv.conf, hostname), [`wire`] (frames and version handshake of the socket).
+//!   resolv.conf, hostname), [`record`] (a sandbox's state on disk, written atomically), [`wire`] (frames and version
+//!   handshake of the socket).
 //!
 //! # What there is not yet
-//! **No container runs yet.** The supervisor of a pod (`isopod shim`), its messages beyond the handshake, its state on
-//! disk, the OCI spec and seccomp profile of a container and the [`Runtime`] that talks to supervisors are designed in
-//! DESIGN.md ("Containers outlive the control plane") and not begun; the dependencies `libcontainer`, `oci-spec`,
-//! `seccompiler` and `nix` are for them.
+//! **No container runs yet.** The supervisor of a pod (`isopod shim`), its messages beyond the handshake, the OCI spec
+//! and seccomp profile of a container and the [`Runtime`] that talks to supervisors are designed in DESIGN.md
+//! ("Containers outlive the control plane") and not begun; the dependencies `libcontainer`, `oci-spec`, `seccompiler`
+//! and `nix` are for them.
 pub mod cgroups;
 mod container;
 mod contract;
@@ -22,6 +22,7 @@ pub mod cri_log;
 mod error;
 pub mod etc;
 pub mod fake;
+pub mod record;
 pub mod rights;
 mod sandbox;
 mod session;
