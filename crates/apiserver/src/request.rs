@@ -74,10 +74,9 @@ pub fn parse(method: &Method, path: &str, watch: bool) -> Target {
     };
     segments.drain(..skip);
     // `/api/v1/watch/...` is the deprecated spelling of `?watch=1`.
-    let mut watch = watch;
-    if segments.first().is_some_and(|s| s == "watch") && segments.len() > 1 && method == Method::GET {
+    let deprecated = segments.first().is_some_and(|s| s == "watch") && segments.len() > 1 && method == Method::GET;
+    if deprecated {
         segments.remove(0);
-        watch = true;
     }
     let mut segments = segments.into_iter().peekable();
     let mut info = ResourceInfo {
@@ -114,10 +113,10 @@ pub fn parse(method: &Method, path: &str, watch: bool) -> Target {
         ("PATCH", _) => Verb::Patch,
         ("DELETE", true) => Verb::DeleteCollection,
         ("DELETE", false) => Verb::Delete,
-        (_, true) if watch => Verb::Watch,
+        (_, true) if watch || deprecated => Verb::Watch,
         (_, true) => Verb::List,
-        // One object is watched by `?watch=1` on its own path too (a list with a field selector).
-        (_, false) if watch && info.subresource.is_empty() => Verb::Watch,
+        // One object is watched by the deprecated path; `?watch=1` on the object's own path is a plain GET.
+        (_, false) if deprecated && info.subresource.is_empty() => Verb::Watch,
         (_, false) => Verb::Get,
     };
     Target::Resource(info)

@@ -102,12 +102,26 @@ fn produce(
         Patch::Json(_) | Patch::Merge(_) => Source::Patched,
     };
     let mut object = decode::value(&call.resource, &value, source, options.field_validation, &call.warnings)?;
+    if live.is_none() {
+        refuse_uid(call, object.meta().uid.as_deref().unwrap_or_default())?;
+    }
     match_namespace(&call.resource, object.meta_mut(), &call.info.namespace)?;
     if applied && live.is_none() {
         object.meta_mut().name = Some(call.info.name.clone());
+        // A version only says which object is meant where there is one.
+        object.meta_mut().resource_version = None;
     }
     check_name(object.meta(), &call.info.name)?;
     Ok(Produced { object, applied })
+}
+
+/// What is to be created cannot have an identity already (`applyPatch`).
+fn refuse_uid(call: &Call, uid: &str) -> Result<(), ApiError> {
+    if uid.is_empty() {
+        return Ok(());
+    }
+    let why = format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+    Err(ApiError::conflict(call.resource.named(), &call.info.name, why))
 }
 
 /// A Scale with any kind of patch applied. An applied one carries its managed fields.

@@ -26,8 +26,11 @@ pub(crate) async fn update_by(call: &Call, body: Bytes, rules: Rules) -> Result<
     let manager = manager_or_user_agent(&options.field_manager, call.user_agent());
     let cx = WriteContext { rules, ..call.write_context(&manager, options.dry_run) };
     let may_create = call.resource.descriptor().create_on_update && call.info.subresource.is_empty();
-    let produce = move |live: Option<&super::Live>| {
+    let produce = |live: Option<&super::Live>| {
         let mut object = object.boxed_clone();
+        if let Some(live) = live {
+            cx.check_uid(object.meta(), live)?;
+        }
         if live.is_none() && object.meta().uid.as_deref().is_some_and(|u| !u.is_empty()) {
             let uid = object.meta().uid.clone().unwrap_or_default();
             let key = call.resource.key(&call.info.namespace, &call.info.name);

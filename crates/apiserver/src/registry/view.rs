@@ -27,7 +27,7 @@ impl Viewer {
     pub(crate) fn single(&self, json: &Bytes, revision: Revision) -> Result<Bytes, ApiError> {
         match self.form.shape {
             Shape::Object => object_json(&self.resource, json, revision),
-            Shape::Metadata => self.metadata(json, revision, true),
+            Shape::Metadata => self.metadata(json, revision),
             Shape::Table => {
                 let mut out = self.table_head(&revision.to_string(), None, None, true);
                 out.extend_from_slice(b",\"rows\":[");
@@ -45,7 +45,7 @@ impl Viewer {
                 let (converted, head) = self.served(json)?;
                 splice(out, ITEM_HEAD.as_bytes(), &converted, head, revision);
             }
-            Shape::Metadata => out.extend_from_slice(&self.metadata(json, revision, false)?),
+            Shape::Metadata => out.extend_from_slice(&self.metadata(json, revision)?),
             Shape::Table => self.row(out, json, revision)?,
         }
         Ok(())
@@ -95,13 +95,13 @@ impl Viewer {
         served(&self.resource, json)
     }
 
-    fn metadata(&self, json: &Bytes, revision: Revision, headed: bool) -> Result<Bytes, ApiError> {
+    fn metadata(&self, json: &Bytes, revision: Revision) -> Result<Bytes, ApiError> {
         let mut out = Vec::with_capacity(json.len() / 2);
-        self.partial(&mut out, json, revision, headed)?;
+        self.partial(&mut out, json, revision)?;
         Ok(out.into())
     }
 
-    fn partial(&self, out: &mut Vec<u8>, json: &Bytes, revision: Revision, headed: bool) -> Result<(), ApiError> {
+    fn partial(&self, out: &mut Vec<u8>, json: &Bytes, revision: Revision) -> Result<(), ApiError> {
         #[derive(Deserialize)]
         struct Head<'a> {
             #[serde(borrow)]
@@ -109,14 +109,13 @@ impl Viewer {
         }
         let head: Head<'_> = serde_json::from_slice(json).map_err(ApiError::internal)?;
         let meta = head.metadata.get().strip_prefix('{').unwrap_or("}");
-        out.push(b'{');
-        if headed {
-            let version = self.form.meta_version();
-            out.extend_from_slice(
-                format!("\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"{version}\",").as_bytes(),
-            );
-        }
-        out.extend_from_slice(format!("\"metadata\":{{\"resourceVersion\":\"{revision}\"").as_bytes());
+        let version = self.form.meta_version();
+        out.extend_from_slice(
+            format!(
+                "{{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"{version}\",\"metadata\":{{\"resourceVersion\":\"{revision}\""
+            )
+            .as_bytes(),
+        );
         if !meta.starts_with('}') {
             out.push(b',');
         }
@@ -133,7 +132,7 @@ impl Viewer {
         out.extend_from_slice(b",\"object\":");
         match self.include {
             Include::None => out.extend_from_slice(b"null"),
-            Include::Metadata => self.partial(out, json, revision, true)?,
+            Include::Metadata => self.partial(out, json, revision)?,
             Include::Object => {
                 let (converted, head) = self.served(json)?;
                 splice(out, &self.resource.served_head, &converted, head, revision);

@@ -254,7 +254,6 @@ impl WriteContext<'_> {
         produce: Produce<'_>,
     ) -> Result<Option<Written>, ApiError> {
         let Produced { mut object, applied } = produce(Some(live))?;
-        self.check_uid(object.meta(), live)?;
         if !applied {
             managed::update(self, Some(live), &mut *object)?;
         }
@@ -364,7 +363,9 @@ impl WriteContext<'_> {
         }
     }
 
-    fn check_uid(&self, new: &ObjectMeta, live: &Live) -> Result<(), ApiError> {
+    /// The uid a PUT brings is a precondition (`defaultUpdatedObjectInfo.Preconditions`). A patch that changes it breaks the rule
+    /// that it never changes.
+    pub(crate) fn check_uid(&self, new: &ObjectMeta, live: &Live) -> Result<(), ApiError> {
         let (asked, is) =
             (new.uid.as_deref().unwrap_or_default(), live.object.meta().uid.as_deref().unwrap_or_default());
         if asked.is_empty() || asked == is {

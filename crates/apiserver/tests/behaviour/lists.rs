@@ -147,6 +147,7 @@ async fn answers_in_every_form() {
     };
     let partial = accept(CMS, "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1").await.json();
     assert_eq!(partial["kind"], "PartialObjectMetadataList");
+    assert_eq!(partial["items"][0]["kind"], "PartialObjectMetadata");
     assert_eq!(partial["items"][0]["metadata"]["labels"], json!({"t": "a"}));
     assert!(partial["items"][0].get("data").is_none());
     let yaml = accept(&format!("{CMS}/one"), "application/yaml").await;
