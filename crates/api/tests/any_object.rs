@@ -1,6 +1,13 @@
 //! Whatever a body says, a kind answers: no panic in defaulting, preparing, validating, warning or printing, and defaulting
 //! twice is defaulting once (it runs on every decode).
-#![allow(clippy::expect_used, clippy::needless_pass_by_value, reason = "a test may panic, and is handed literals")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::type_complexity,
+    clippy::expect_used,
+    clippy::needless_pass_by_value,
+    reason = "a test may panic, and is handed literals"
+)]
 use isopod_api::catalogue::{KindOps, Object, PrintContext};
 use isopod_api::kinds;
 use proptest::prelude::*;

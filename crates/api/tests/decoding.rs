@@ -1,5 +1,5 @@
 //! Decoding against what a real API server (v1.37) said and wrote: `fixtures/errors.jsonl`, `fixtures/defaults.jsonl`.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::expect_used, clippy::panic, clippy::type_complexity, clippy::unwrap_used, reason = "a test may panic")]
 use isopod_api::decode::{self, Expected, Format};
 use isopod_api::schema::{TypeRef, builtin};
 use serde_json::Value;

@@ -1,6 +1,13 @@
 //! What a real API server (v1.37) answered, line by line, against our catalogue: discovery, columns, defaults, and the errors
 //! of requests whose validation decides them. `tests/fixtures` holds the recordings.
-#![allow(clippy::expect_used, clippy::needless_pass_by_value, reason = "a test may panic, and is handed literals")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::type_complexity,
+    clippy::expect_used,
+    clippy::needless_pass_by_value,
+    reason = "a test may panic, and is handed literals"
+)]
 use isopod_api::catalogue::{KindOps, Object, PrintContext, Scale, Scope, Verbs};
 use isopod_api::field::{Errors, aggregate};
 use isopod_api::k8s::api::core::v1::Service;

@@ -1,6 +1,13 @@
 //! Rules of kinds beyond the recorded requests: what is sent, what is said. Each message is Kubernetes' own
 //! (`pkg/apis/*/validation`).
-#![allow(clippy::expect_used, clippy::needless_pass_by_value, reason = "a test may panic, and is handed literals")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::type_complexity,
+    clippy::expect_used,
+    clippy::needless_pass_by_value,
+    reason = "a test may panic, and is handed literals"
+)]
 use isopod_api::catalogue::{KindOps, Object};
 use isopod_api::field::aggregate;
 use isopod_api::k8s::api::core::v1::Service;

@@ -1,5 +1,12 @@
 //! Rules of workloads that no recording covers: data in, Kubernetes' words out; and that no input makes a kind panic.
-#![allow(clippy::expect_used, clippy::needless_pass_by_value, reason = "a test may panic, and is handed literals")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::type_complexity,
+    clippy::expect_used,
+    clippy::needless_pass_by_value,
+    reason = "a test may panic, and is handed literals"
+)]
 use isopod_api::catalogue::{KindOps, PrintContext};
 use isopod_api::k8s::api::core::v1::Pod;
 use isopod_api::kinds::{self, pod};

@@ -3,7 +3,7 @@
 //! CPU time of one write, all in (request, decoding, ownership, validation, store, watch cache); get and list of 10,000 pods of 3 KB
 //! as JSON and as Table; memory with them; the time from a write to its event with 1 and 1,000 watchers, and with one beside
 //! them that never reads.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "bench")]
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "bench")]
 
 use bytes::Bytes;
 use futures::StreamExt;

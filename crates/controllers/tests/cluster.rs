@@ -1,4 +1,11 @@
 //! All controllers together over a real API server in this process, with a node that starts and stops pods at once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::type_complexity,
+    reason = "a test may stop at what it did not expect"
+)]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test")]
 use isopod_apiserver::endpoints::Discovery;
 use isopod_apiserver::{ApiServer, UserInfo};

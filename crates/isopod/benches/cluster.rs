@@ -2,7 +2,13 @@
 //!
 //! Every figure is printed with its conditions; what a disk or a core can do at all is measured in the same run, so that
 //! figures of different machines can be compared as ratios.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at what it did not expect")]
+#![allow(
+    clippy::type_complexity,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may stop at what it did not expect"
+)]
 
 #[path = "../tests/support/mod.rs"]
 mod support;

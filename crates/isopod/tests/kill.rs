@@ -1,6 +1,12 @@
 //! `kill -9` in the middle of rollouts: after `isopod up` each goes on and ends right. Two rounds here, as many as `ISOPOD_SOAK`
 //! says under `cargo xtask soak`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at what it did not expect")]
+#![allow(
+    clippy::type_complexity,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may stop at what it did not expect"
+)]
 
 mod support;
 

@@ -1,4 +1,11 @@
 //! Scheduler and hollow nodes against a real API server in this process: pods go all the way, and say why when they do not.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::type_complexity,
+    reason = "a test may stop at what it did not expect"
+)]
 use isopod_api::k8s::api::core::v1::{Event, Namespace, Node, Pod};
 use isopod_apiserver::{ApiServer, Config, UserInfo};
 use isopod_node::hollow::{self, HollowConfig};

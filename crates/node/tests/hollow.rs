@@ -1,4 +1,11 @@
 //! The life of hollow pods, as what is written to the API: scripts of time in, transcripts out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::type_complexity,
+    reason = "a test may stop at what it did not expect"
+)]
 use isopod_api::k8s::api::core::v1::Pod;
 use isopod_node::hollow::pods::{Action, Pods};
 use isopod_node::hollow::status;

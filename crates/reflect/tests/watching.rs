@@ -1,4 +1,11 @@
 //! The watch loop against a scripted server: streaming lists and their fallback, resuming, 410, silence, coalescing, expectations.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::type_complexity,
+    reason = "a test may stop at what it did not expect"
+)]
 #![expect(clippy::unwrap_used, reason = "a test")]
 use futures::stream::{BoxStream, StreamExt};
 use isopod_reflect::{Expectations, Key, Reflector, Source, SourceError};

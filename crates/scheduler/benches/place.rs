@@ -1,6 +1,13 @@
 //! What one decision costs: a Deployment's pods onto 100 nodes that hold 50 pods each, spread by default as a Service's are.
 //!
 //! `cargo bench -p isopod-scheduler`. No API server: this is the planner alone, on one core.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::type_complexity,
+    reason = "a test may stop at what it did not expect"
+)]
 use isopod_api::k8s::api::core::v1::{Node, Pod};
 use isopod_scheduler::cluster::{Cluster, NodeFacts};
 use isopod_scheduler::plan::{Nominations, Planner, Request};

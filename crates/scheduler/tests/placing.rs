@@ -1,6 +1,13 @@
 //! Where pods go and what is said when they go nowhere: tables of nodes, pods there, a pod to place, and the outcome.
 //!
 //! Messages are kube-scheduler v1.37's, word for word.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::type_complexity,
+    reason = "a test may stop at what it did not expect"
+)]
 use isopod_api::k8s::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use isopod_api::k8s::api::storage::v1::StorageClass;
 use isopod_scheduler::cluster::{Cluster, NodeFacts};

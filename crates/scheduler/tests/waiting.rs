@@ -1,4 +1,11 @@
 //! Who is tried when: the queue, and how watched changes move pods through it. Time is a number of seconds.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::type_complexity,
+    reason = "a test may stop at what it did not expect"
+)]
 use isopod_api::k8s::api::core::v1::{Node, Pod};
 use isopod_reflect::{Change, Key};
 use isopod_scheduler::filter::Plugin;

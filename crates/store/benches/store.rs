@@ -2,7 +2,7 @@
 //!
 //! Durable creates beside one bare fdatasync per write; a list of 10,000 objects of 3 KB; the time from a write to its event
 //! with 1 and 1,000 watchers, and with a watcher beside them that never reads.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "bench")]
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "bench")]
 
 use bytes::Bytes;
 use futures::StreamExt as _;

@@ -1,5 +1,5 @@
 //! A disk that is full, read-only, failing or damaged: a clear error, the store readable and correct, and well again later.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
 mod simulated;
 mod suite;
 

@@ -1,5 +1,5 @@
 //! The embedded engine: the common suite, then what is its own (restart, limits of history, slow watchers, secrets on disk).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
 mod suite;
 
 use futures::StreamExt as _;

@@ -1,5 +1,5 @@
 //! The etcd engine against a real server on loopback (Debian `etcd-server`): the same suite as the embedded engine.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
 mod suite;
 
 use isopod_store::etcd::{Etcd, Options, Tls};

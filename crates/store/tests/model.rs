@@ -1,5 +1,5 @@
 //! Random transactions, reads, watches, compactions and restarts, each answer compared with a naive model: a list of pictures.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
 mod simulated;
 mod suite;
 

@@ -1,6 +1,6 @@
 //! Power loss after every n-th operation on the file: what was acknowledged is there, the rest wholly or not at all.
 //! `ISOPOD_SOAK=50` tries 50 ways of tearing what was not synced at each operation.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
 mod simulated;
 mod suite;
 

@@ -1,7 +1,7 @@
 //! SIGKILL at random moments under write load: what was acknowledged is there, whole. `ISOPOD_SOAK=300` does it 300 times.
 //!
 //! (The kernel keeps the page cache of a killed process; power loss is `power_loss.rs`.)
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
 mod suite;
 
 use isopod_store::embedded::{Embedded, History, Options};

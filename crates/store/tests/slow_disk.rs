@@ -1,5 +1,5 @@
 //! While the disk takes its time: nothing is acknowledged, reads and watches go on, and what gathers shares one sync.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test")]
 mod simulated;
 mod suite;
 

@@ -1,6 +1,6 @@
 //! What clients rely on beyond single answers: versions, pages, watches, deletion, ownership. Semantics from the Kubernetes API
 //! concepts page and `k8s.io/apiserver`'s own tests.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::type_complexity, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 #[path = "../support/mod.rs"]
 mod support;
 
