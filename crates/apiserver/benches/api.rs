@@ -42,18 +42,18 @@ async fn run(at: &std::path::Path) {
     println!("{PODS} pods of {} bytes as sent, {CLIENTS} clients, on {}", pod(0).to_string().len(), at.display());
 
     measure("create", &server, |server, i| async move {
-        send(&server, "POST", "/api/v1/namespaces/default/pods", "application/json", pod(i).to_string()).await
+        send(&server, "POST", "/api/v1/namespaces/default/pods", "application/json", pod(i).to_string()).await;
     })
     .await;
     measure("bind", &server, |server, i| async move {
         let body = json!({"metadata": {"name": name(i)}, "target": {"kind": "Node", "name": "n"}}).to_string();
         let path = format!("/api/v1/namespaces/default/pods/{}/binding", name(i));
-        send(&server, "POST", &path, "application/json", body).await
+        send(&server, "POST", &path, "application/json", body).await;
     })
     .await;
     measure("patch status", &server, |server, i| async move {
         let path = format!("/api/v1/namespaces/default/pods/{}/status", name(i));
-        send(&server, "PATCH", &path, "application/strategic-merge-patch+json", status().to_string()).await
+        send(&server, "PATCH", &path, "application/strategic-merge-patch+json", status().to_string()).await;
     })
     .await;
     println!("memory: {:.0} MB idle, {:.0} MB with the pods and their history", mb(idle), mb(resident()));

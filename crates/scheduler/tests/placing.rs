@@ -91,7 +91,7 @@ fn place_with(cluster: &mut Cluster, pod: &PodInfo, volumes: &VolumeNeeds) -> St
         Err(mut refusal) => {
             match preempt(&mut planner, cluster, &request, &nominated, &refusal, &[]) {
                 Preemption::Nothing { message, .. } if refusal.diagnosis.nodes > 0 => {
-                    refusal.diagnosis.preemption = Some(message)
+                    refusal.diagnosis.preemption = Some(message);
                 }
                 Preemption::Nothing { .. } | Preemption::Victims { .. } => {}
             }
