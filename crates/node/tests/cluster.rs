@@ -127,7 +127,8 @@ async fn pods_become_ready_and_go() {
     for node in nodes.list(&ListParams::default()).await.unwrap() {
         let name = node.metadata.name.unwrap();
         let there = pods.iter().filter(|p| p.spec.as_ref().unwrap().node_name.as_ref() == Some(&name)).count();
-        assert_eq!(there, PODS / 5, "evenly spread: {name}");
+        // Whoever registers first is a few pods ahead, and nodes of equal score are chosen between by lot.
+        assert!(there.abs_diff(PODS / 5) <= PODS / 20, "evenly spread: {name} has {there} of {PODS}");
     }
     cluster.pods.delete_collection(&DeleteParams::default(), &ListParams::default()).await.unwrap();
     cluster.until("all gone", <[Pod]>::is_empty).await;
