@@ -1,6 +1,7 @@
 //! Finding free ports and address ranges, so that several clusters live side by side without being told how.
 use anyhow::{Context, Result, bail};
 use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
 
 /// The port people expect of a Kubernetes API.
 const PREFERRED: u16 = 6443;
@@ -16,6 +17,18 @@ pub fn api_port(wanted: Option<u16>) -> Result<u16> {
         .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
         .context("no free port on loopback")?;
     Ok(listener.local_addr()?.port())
+}
+
+/// The port a cluster had before. Somebody may hold it for a moment (a client's own end of a connection, by chance): that is
+/// waited for, because kubeconfigs name it.
+pub fn same_port(port: u16) -> Result<u16> {
+    let patience = Instant::now() + Duration::from_secs(3);
+    loop {
+        match api_port(Some(port)) {
+            Err(_) if Instant::now() < patience => std::thread::sleep(Duration::from_millis(50)),
+            result => return result,
+        }
+    }
 }
 
 /// An IPv4 range.

@@ -7,12 +7,13 @@ use nix::unistd::Pid;
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-/// When a process started, in clock ticks since boot; `None` if there is no such process or it is a zombie.
+/// When a process started, in clock ticks since boot; `None` if there is no such process or nothing of it runs any more.
 pub fn start_time(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The command name in parentheses may hold anything: count from the last parenthesis.
     let mut after = stat.rsplit_once(')')?.1.split_whitespace();
-    if matches!(after.next()?, "Z" | "X") {
+    // The first thread of a killed process is a zombie while the others still end, and hold its sockets until they have.
+    if matches!(after.next()?, "Z" | "X") && std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.nth(1).is_none() {
         return None;
     }
     after.nth(18)?.parse().ok()
@@ -26,6 +27,15 @@ pub fn alive(running: &Running) -> bool {
 pub fn find(dir: &DataDir) -> Result<Option<Running>> {
     Ok(dir.running()?.filter(alive))
 }
+
+/// Like [`find`], but a server that is just dying is waited for, and is not found.
+pub fn find_well(dir: &DataDir) -> Result<Option<Running>> {
+    let Some(running) = find(dir)? else { return Ok(None) };
+    Ok(if wait_gone(&running, DYING) { None } else { Some(running) })
+}
+
+/// How long a killed process may take to be gone: its memory has to be given back first.
+const DYING: Duration = Duration::from_millis(100);
 
 /// SIGTERM, then SIGKILL after `patience`. Returns whether it had to be killed.
 pub fn stop(running: &Running, patience: Duration) -> Result<bool> {

@@ -47,9 +47,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let dir = args.location.resolve()?;
     dir.create()?;
     let _lock = process::lifecycle_lock(&dir)?;
-    let mut cluster = settle(&args.settings, &dir)?;
+    let already = process::find_well(&dir)?;
+    let mut cluster = settle(&args.settings, &dir, already.is_some())?;
     let pki = cluster.pki(&dir)?;
-    let already = process::find(&dir)?;
     if already.is_none() {
         start(&dir)?;
     }
@@ -72,18 +72,20 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// The cluster's settings: those on disk, or new ones. What is fixed cannot be changed by a flag.
-fn settle(args: &Settings, dir: &DataDir) -> Result<Cluster> {
+fn settle(args: &Settings, dir: &DataDir, runs: bool) -> Result<Cluster> {
     if let Some(mut cluster) = dir.cluster()? {
         refuse_change("--name", args.name.as_ref(), &cluster.name)?;
         refuse_change("--service-cidr", args.service_cidr.map(|c| c.to_string()).as_ref(), &cluster.service_cidr)?;
         refuse_change("--pod-cidr", args.pod_cidr.map(|c| c.to_string()).as_ref(), &cluster.pod_cidr)?;
-        let runs = process::find(dir)?.is_some();
         if runs {
             refuse_change("--api-port", args.api_port.as_ref(), &cluster.api_port)?;
             refuse_change("--hollow-nodes", args.hollow_nodes.as_ref(), &cluster.hollow_nodes)?;
             return Ok(cluster);
         }
-        cluster.api_port = ports::api_port(args.api_port.or(Some(cluster.api_port)))?;
+        cluster.api_port = match args.api_port {
+            Some(port) => ports::api_port(Some(port))?,
+            None => ports::same_port(cluster.api_port)?,
+        };
         cluster.hollow_nodes = args.hollow_nodes.unwrap_or(cluster.hollow_nodes);
         dir.save_cluster(&cluster)?;
         return Ok(cluster);
