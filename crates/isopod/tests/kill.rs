@@ -1,5 +1,5 @@
-//! `kill -9` in the middle of rollouts: after `isopod up` each goes on and ends right. Two rounds here, as many as `ISOPOD_SOAK`
-//! says under `cargo xtask soak`.
+//! `kill -9` in the middle of rollouts: after `isopod up` each goes on and ends right. One round here, as many as `ISOPOD_SOAK` says
+//! under `cargo xtask soak`.
 #![allow(
     clippy::type_complexity,
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use support::Cluster;
 const REPLICAS: i32 = 12;
 
 fn rounds() -> u64 {
-    std::env::var("ISOPOD_SOAK").ok().and_then(|n| n.parse().ok()).unwrap_or(2)
+    std::env::var("ISOPOD_SOAK").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
 }
 
 fn done(d: &Deployment) -> bool {
