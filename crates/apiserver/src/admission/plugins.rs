@@ -2,12 +2,12 @@
 //! (`plugin/pkg/admission/*`; which are on by default: `pkg/kubeapiserver/options/plugins.go`).
 use super::rules::{limit_ranger, priority, service_account, storage, tolerations};
 use super::{Admission, Attributes, Operation};
+use crate::registry::generate_name;
 use async_trait::async_trait;
 use isopod_api::catalogue::Object;
 use isopod_api::k8s::api::core::v1::{LimitRange, Node, PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount};
 use isopod_api::k8s::api::scheduling::v1::PriorityClass;
 use isopod_api::status::ApiError;
-use rand::Rng;
 
 fn creates(a: &Attributes<'_>, group: &str, resource: &str) -> bool {
     a.operation == Operation::Create && a.is(group, resource, "")
@@ -36,16 +36,9 @@ impl Admission for ServiceAccounts {
                 format!("error looking up service account {}/{name}: serviceaccount \"{name}\" not found", a.namespace);
             return Err(a.forbidden(why));
         };
-        service_account::admit(pod, &account, &suffix());
+        service_account::admit(pod, &account, &generate_name(""));
         Ok(())
     }
-}
-
-/// Five characters of the alphabet of generated names, which has no vowels (`k8s.io/apimachinery/pkg/util/rand`).
-fn suffix() -> String {
-    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let mut rng = rand::rng();
-    (0..5).filter_map(|_| ALPHABET.get(rng.random_range(0..ALPHABET.len())).map(|b| char::from(*b))).collect()
 }
 
 pub struct Priorities;

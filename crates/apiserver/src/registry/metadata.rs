@@ -73,7 +73,7 @@ const RANDOM_LENGTH: usize = 5;
 const PREFIX_LENGTH: usize = 63 - RANDOM_LENGTH;
 
 /// `SimpleNameGenerator.GenerateName`.
-pub(super) fn generate_name(prefix: &str) -> String {
+pub(crate) fn generate_name(prefix: &str) -> String {
     let mut name: String = prefix.chars().take(PREFIX_LENGTH).collect();
     for _ in 0..RANDOM_LENGTH {
         let i = rand::random_range(0..ALPHABET.len());

@@ -28,7 +28,7 @@ pub(crate) use delete::delete_object;
 pub(crate) use delete::{delete, delete_collection};
 pub use hooks::{Extra, Hooks};
 pub(crate) use list::{get, list};
-pub(crate) use metadata::precondition_failed;
+pub(crate) use metadata::{generate_name, precondition_failed};
 pub use object::Live;
 pub(crate) use patch::{PatchType, patch, patch_by, scale_patch};
 pub(crate) use update::{check_name, update, update_by};
