@@ -51,6 +51,7 @@ fn default_path() -> Result<PathBuf> {
 #[serde(rename_all = "camelCase")]
 pub struct Cluster {
     pub name: String,
+    /// On loopback. 0 until the server has first listened and found one free.
     pub api_port: u16,
     /// CIDRs, for example `10.96.0.0/16`.
     pub service_cidr: String,

@@ -1,32 +1,46 @@
 //! Finding free ports and address ranges, so that several clusters live side by side without being told how.
 use anyhow::{Context, Result, bail};
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 
 /// The port people expect of a Kubernetes API.
 const PREFERRED: u16 = 6443;
 
-/// `wanted`, or the preferred port, or any free one on loopback.
-pub fn api_port(wanted: Option<u16>) -> Result<u16> {
-    if let Some(port) = wanted.filter(|p| *p != 0) {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-            .with_context(|| format!("port {port} is taken: choose another with --api-port, or leave it out"))?;
-        return Ok(port);
-    }
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PREFERRED))
-        .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .context("no free port on loopback")?;
-    Ok(listener.local_addr()?.port())
-}
+/// Ports for the next clusters: below those that the kernel gives to clients, so that no connection of somebody else (nor a
+/// client's own, connected to itself while the server is away) sits on them, and beside the range of node ports.
+const OTHERS: std::ops::Range<u16> = 20_000..30_000;
 
-/// The port a cluster had before. Somebody may hold it for a moment (a client's own end of a connection, by chance): that is
-/// waited for, because kubeconfigs name it.
-pub fn same_port(port: u16) -> Result<u16> {
-    let patience = Instant::now() + Duration::from_secs(3);
+/// How long the port of a cluster is waited for: a server that is just ending may still hold it.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Listens on loopback where `wanted` says, or, with 0, on the preferred port or any free one. The caller keeps what it gets, so
+/// nobody comes in between.
+pub async fn listen(wanted: u16) -> Result<TcpListener> {
+    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    if wanted == 0 {
+        if let Ok(listener) = bind(PREFERRED).await {
+            return Ok(listener);
+        }
+        for _ in 0..100 {
+            if let Ok(listener) = bind(rand::random_range(OTHERS)).await {
+                return Ok(listener);
+            }
+        }
+        bail!("no free port on loopback: choose one with isopod up --api-port");
+    }
+    let end = Instant::now() + PATIENCE;
     loop {
-        match api_port(Some(port)) {
-            Err(_) if Instant::now() < patience => std::thread::sleep(Duration::from_millis(50)),
-            result => return result,
+        match bind(wanted).await {
+            Ok(listener) => return Ok(listener),
+            Err(e) if e.kind() == ErrorKind::AddrInUse && Instant::now() < end => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(e) if e.kind() == ErrorKind::AddrInUse => {
+                bail!("port {wanted} is taken: choose another with isopod up --api-port")
+            }
+            Err(e) => return Err(e).with_context(|| format!("cannot listen on port {wanted}")),
         }
     }
 }
@@ -132,11 +146,13 @@ mod tests {
         assert!(free_ranges(&all).unwrap_err().to_string().contains("--service-cidr"));
     }
 
-    #[test]
-    fn a_wanted_port_that_is_taken_is_named() {
-        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = taken.local_addr().unwrap().port();
-        assert!(api_port(Some(port)).unwrap_err().to_string().contains(&format!("port {port} is taken")));
-        assert_ne!(api_port(None).unwrap(), port);
+    #[tokio::test]
+    async fn a_wanted_port_that_is_taken_is_named_and_many_find_one_each() {
+        let first = listen(0).await.unwrap();
+        let second = listen(0).await.unwrap();
+        let port = first.local_addr().unwrap().port();
+        assert_ne!(port, second.local_addr().unwrap().port());
+        let refused = listen(port).await.unwrap_err().to_string();
+        assert!(refused.contains(&format!("port {port} is taken")), "{refused}");
     }
 }

@@ -52,6 +52,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let pki = cluster.pki(&dir)?;
     if already.is_none() {
         start(&dir)?;
+        cluster = dir.cluster()?.context("the cluster's settings are gone")?;
     }
     let file = match &args.kubeconfig {
         Some(file) => std::path::absolute(file)?,
@@ -82,10 +83,7 @@ fn settle(args: &Settings, dir: &DataDir, runs: bool) -> Result<Cluster> {
             refuse_change("--hollow-nodes", args.hollow_nodes.as_ref(), &cluster.hollow_nodes)?;
             return Ok(cluster);
         }
-        cluster.api_port = match args.api_port {
-            Some(port) => ports::api_port(Some(port))?,
-            None => ports::same_port(cluster.api_port)?,
-        };
+        cluster.api_port = args.api_port.unwrap_or(cluster.api_port);
         cluster.hollow_nodes = args.hollow_nodes.unwrap_or(cluster.hollow_nodes);
         dir.save_cluster(&cluster)?;
         return Ok(cluster);
@@ -103,7 +101,7 @@ pub fn new_cluster(args: &Settings, dir: &DataDir) -> Result<Cluster> {
     let free = ports::free_ranges(&ports::routed()?)?;
     let cluster = Cluster {
         name,
-        api_port: ports::api_port(args.api_port)?,
+        api_port: args.api_port.unwrap_or(0),
         service_cidr: args.service_cidr.unwrap_or(free.0).to_string(),
         pod_cidr: args.pod_cidr.unwrap_or(free.1).to_string(),
         hollow_nodes: args.hollow_nodes.unwrap_or(0),

@@ -12,7 +12,7 @@ use crate::command::server::Args;
 use crate::command::up;
 use crate::datadir::{Cluster, DataDir, Running};
 use crate::pki::Pki;
-use crate::ports::Cidr;
+use crate::ports::{self, Cidr};
 use crate::process;
 use anyhow::{Context, Result, anyhow, bail};
 use isopod_apiserver::admission::Chain;
@@ -24,9 +24,7 @@ use isopod_apiserver::{ApiServer, Config, endpoints, reviews};
 use isopod_store::Store;
 use isopod_store::embedded::{Embedded, Options};
 use std::io::Write;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -76,12 +74,18 @@ struct Server {
 
 async fn start(dir: &DataDir) -> Result<Server> {
     dir.create()?;
-    let cluster = match dir.cluster()? {
+    let mut cluster = match dir.cluster()? {
         Some(cluster) => cluster,
         None => up::new_cluster(&up::Settings::default(), dir)?,
     };
     if let Some(running) = process::find(dir)?.filter(|r| u32::try_from(r.pid) != Ok(std::process::id())) {
         bail!("cluster {:?} runs already (pid {}): stop it with isopod down", cluster.name, running.pid);
+    }
+    let listener = ports::listen(cluster.api_port).await?;
+    let port = listener.local_addr()?.port();
+    if cluster.api_port != port {
+        cluster.api_port = port;
+        dir.save_cluster(&cluster)?;
     }
     let pki = cluster.pki(dir)?;
     let path = dir.store();
@@ -90,9 +94,6 @@ async fn start(dir: &DataDir) -> Result<Server> {
     let (config, bound) = api_config(&cluster, &pki, &store)?;
     let api = ApiServer::new(config, store);
     bound.of(&api);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, cluster.api_port)).await.with_context(|| {
-        format!("cannot listen on port {}: choose another with isopod up --api-port", cluster.api_port)
-    })?;
     let shutdown = CancellationToken::new();
     let mut parts = tokio::task::JoinSet::new();
     let (served, end, tls) = (api.clone(), shutdown.clone(), tls::server_config(&pki)?);
