@@ -258,7 +258,11 @@ mod tests {
             inode: 7,
             info: Some(Info { since_sent: 11, since_received: 12, bytes_received: 13, bytes_sent: 14 }),
         };
-        assert_eq!(found, [whole, Socket { info: None, ..whole }], "an old kernel's tcp_info is too short to be believed");
+        assert_eq!(
+            found,
+            [whole, Socket { info: None, ..whole }],
+            "an old kernel's tcp_info is too short to be believed"
+        );
         let refused = parse(&message(NLMSG_ERROR, &(-1i32).to_ne_bytes()), &mut found).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(1));
     }
