@@ -5,6 +5,7 @@ use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::File;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// When a process started, in clock ticks since boot; `None` if there is no such process or nothing of it runs any more.
@@ -65,8 +66,19 @@ fn wait_gone(running: &Running, patience: Duration) -> bool {
 
 /// One of `up`, `down`, `delete` at a time on one data directory; the others wait their turn.
 pub fn lifecycle_lock(dir: &DataDir) -> Result<Flock<File>> {
-    let path = dir.lifecycle_lock();
-    let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
+    lock(&dir.lifecycle_lock())
+}
+
+/// One new cluster at a time on this machine (of one user, if not root).
+pub fn machine_lock() -> Result<Flock<File>> {
+    let uid = nix::unistd::Uid::effective();
+    let path =
+        if uid.is_root() { "/run/isopod.lock".into() } else { std::env::temp_dir().join(format!("isopod-{uid}.lock")) };
+    lock(&path)
+}
+
+fn lock(path: &Path) -> Result<Flock<File>> {
+    let file = File::create(path).with_context(|| format!("cannot open {}", path.display()))?;
     Flock::lock(file, FlockArg::LockExclusive)
         .map_err(|(_, e)| e)
         .with_context(|| format!("cannot lock {}", path.display()))

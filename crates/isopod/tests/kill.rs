@@ -32,7 +32,23 @@ fn done(d: &Deployment) -> bool {
         && status.replicas == all
 }
 
-async fn rolled(deployments: &Api<Deployment>, round: u64) -> Deployment {
+/// What the pods that are not ready look like, and what the server last said: why a rollout stands still.
+async fn diagnosis(cluster: &Cluster) -> String {
+    let pods: Api<Pod> = Api::default_namespaced(cluster.client().await);
+    let ready = |pod: &Pod| {
+        let conditions = pod.status.iter().filter_map(|s| s.conditions.as_ref()).flatten();
+        conditions.into_iter().any(|c| c.type_ == "Ready" && c.status == "True")
+    };
+    let unready: Vec<_> = match pods.list(&ListParams::default()).await {
+        Ok(all) => all.items.iter().filter(|p| !ready(p)).map(|p| serde_json::to_string(p).unwrap()).collect(),
+        Err(error) => vec![error.to_string()],
+    };
+    let log = std::fs::read_to_string(cluster.data().join("log/server.log")).unwrap_or_default();
+    let lines: Vec<_> = log.lines().rev().take(40).collect();
+    format!("not ready: {unready:#?}\nlog, newest first: {lines:#?}")
+}
+
+async fn rolled(cluster: &Cluster, deployments: &Api<Deployment>, round: u64) -> Deployment {
     let end = Instant::now() + Duration::from_secs(60);
     let mut last = None;
     while Instant::now() < end {
@@ -42,7 +58,7 @@ async fn rolled(deployments: &Api<Deployment>, round: u64) -> Deployment {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("round {round}: the rollout did not end; last seen {last:?}");
+    panic!("round {round}: the rollout did not end; last seen {last:?}\n{}", diagnosis(cluster).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +79,7 @@ async fn soak_a_killed_rollout_goes_on() {
     });
     let web = serde_json::from_value(web).unwrap();
     deployments.create(&PostParams::default(), &web).await.unwrap();
-    rolled(&deployments, 0).await;
+    rolled(&cluster, &deployments, 0).await;
     for round in 1..=rounds() {
         let image = format!("web:v{round}");
         let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}});
@@ -73,7 +89,7 @@ async fn soak_a_killed_rollout_goes_on() {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(cluster.pid()).unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
         cluster.up();
-        rolled(&deployments, round).await;
+        rolled(&cluster, &deployments, round).await;
         let sets: Api<ReplicaSet> = Api::namespaced(client.clone(), "default");
         let scaled = sets.list(&ListParams::default()).await.unwrap().items;
         let scaled: Vec<_> = scaled.iter().filter(|s| s.spec.replicas != Some(0)).collect();

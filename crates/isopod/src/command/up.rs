@@ -48,12 +48,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     dir.create()?;
     let _lock = process::lifecycle_lock(&dir)?;
     let already = process::find_well(&dir)?;
+    // Until its routes are there, nobody else can see which address ranges a new cluster has taken.
+    let choosing = if dir.cluster()?.is_none() { Some(process::machine_lock()?) } else { None };
     let mut cluster = settle(&args.settings, &dir, already.is_some())?;
     let pki = cluster.pki(&dir)?;
     if already.is_none() {
         start(&dir)?;
         cluster = dir.cluster()?.context("the cluster's settings are gone")?;
     }
+    drop(choosing);
     let file = match &args.kubeconfig {
         Some(file) => std::path::absolute(file)?,
         None => kubeconfig::default_path()?,
