@@ -59,6 +59,9 @@ pub struct Cluster {
     /// Simulated nodes; 0: this machine is the node.
     #[serde(default)]
     pub hollow_nodes: u32,
+    /// `--encryption-key-file`; `None`: `store/encryption.key`.
+    #[serde(default)]
+    pub encryption_key_file: Option<PathBuf>,
     /// Files this cluster's context was merged into, to be cleaned by `delete`.
     #[serde(default)]
     pub kubeconfigs: Vec<PathBuf>,
@@ -103,6 +106,10 @@ impl DataDir {
     }
     pub fn store(&self) -> PathBuf {
         self.0.join("store")
+    }
+    /// Where the keys are that open this cluster's secrets.
+    pub fn encryption_keys(&self, cluster: &Cluster) -> PathBuf {
+        cluster.encryption_key_file.clone().unwrap_or_else(|| self.store().join("encryption.key"))
     }
     pub fn log(&self) -> PathBuf {
         self.0.join("log/server.log")
@@ -225,6 +232,7 @@ mod tests {
             service_cidr: "10.96.0.0/16".into(),
             pod_cidr: "10.32.0.0/16".into(),
             hollow_nodes: 3,
+            encryption_key_file: Some("/etc/isopod/keys".into()),
             kubeconfigs: vec![],
         };
         dir.save_cluster(&cluster).unwrap();

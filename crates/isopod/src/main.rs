@@ -6,6 +6,7 @@
 //! stay single-threaded.
 mod command;
 mod datadir;
+mod key_file;
 mod kubeconfig;
 mod pki;
 mod ports;
@@ -37,6 +38,9 @@ enum Command {
     Status(command::status::Args),
     /// Run the cluster in the foreground.
     Server(command::server::Args),
+    /// The keys that encrypt Secrets on disk.
+    #[command(subcommand)]
+    Encryption(command::encryption::Verb),
     /// The version of this binary and of the API it serves.
     Version(command::version::Args),
 }
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Command::Delete(args) => command::delete::run(&args),
         Command::Status(args) => command::status::run(&args),
         Command::Server(args) => command::server::run(&args, cli.verbose),
+        Command::Encryption(verb) => command::encryption::run(&verb),
         Command::Version(args) => command::version::run(&args),
     };
     match done {

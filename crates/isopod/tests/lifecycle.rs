@@ -9,7 +9,7 @@
 
 mod support;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::api::{Api, ListParams, PostParams};
 use serde_json::json;
 use std::os::unix::fs::PermissionsExt;
@@ -87,4 +87,48 @@ fn keys_are_for_the_owner_alone() {
     }
     assert_eq!(mode(""), 0o700);
     assert_eq!(cluster.kubeconfig().metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_are_sealed_with_a_key_file_of_ones_own() {
+    let keys = tempfile::tempdir().unwrap();
+    let [file, other] = ["keys", "other"].map(|name| keys.path().join(name).display().to_string());
+    let cluster = Cluster::new(&[]);
+    let refused = |words: &[&str], expected: &str| {
+        let out = cluster.try_isopod(words);
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(!out.status.success() && said.contains(expected), "{words:?}: {said}");
+    };
+    let kubeconfig = cluster.kubeconfig().display().to_string();
+    let up = ["up", "--kubeconfig", &kubeconfig, "--encryption-key-file"];
+    refused(&[&up[..], &[&file]].concat(), "make one with isopod encryption new-key");
+    for path in [&file, &other] {
+        let made = std::process::Command::new(env!("CARGO_BIN_EXE_isopod"))
+            .args(["encryption", "new-key", path])
+            .output()
+            .unwrap();
+        assert!(made.status.success());
+    }
+    cluster.isopod(&[&up[..], &[&file]].concat());
+    assert!(!cluster.data().join("store/encryption.key").exists());
+    let secrets: Api<Secret> = Api::namespaced(cluster.client().await, "default");
+    let secret = serde_json::from_value(json!({"metadata": {"name": "s"}, "stringData": {"k": "hunter2"}})).unwrap();
+    secrets.create(&PostParams::default(), &secret).await.unwrap();
+    refused(&[&up[..], &[&other]].concat(), "--encryption-key-file");
+
+    let first = std::fs::read_to_string(&file).unwrap();
+    assert!(cluster.isopod(&["encryption", "rotate"]).contains("with the new key"));
+    let second = std::fs::read_to_string(&file).unwrap();
+    assert_ne!(first, second);
+    cluster.isopod(&["down"]);
+    refused(&[&up[..], &[&other]].concat(), "which it does not hold: add the line from");
+    assert!(cluster.isopod(&["encryption", "rotate"]).contains("with the new key"));
+    let third = std::fs::read_to_string(&file).unwrap();
+    assert_ne!(second, third);
+    std::fs::write(&file, &second).unwrap();
+    refused(&["up", "--kubeconfig", &kubeconfig], "which is not in the encryption key file");
+    std::fs::write(&file, &third).unwrap();
+    cluster.up();
+    let found = secrets.get("s").await.unwrap();
+    assert_eq!(found.data.unwrap()["k"].0, b"hunter2");
 }

@@ -52,9 +52,16 @@ impl SealKey {
         Self::new(format!("{:08x}", u32::from_be_bytes(id)), bytes)
     }
 
-    /// A line of the key file: `<id> <base64>`, the id being eight hexadecimal digits.
+    /// A line of the key file: `<id> <base64>`, the id being eight hexadecimal digits. A key without an id
+    /// (`head -c 32 /dev/urandom | base64`) is named after its digest.
     fn parse(line: &str) -> Result<Self, String> {
-        let (id, key) = line.split_once(' ').ok_or("expected `<id> <base64 key>`")?;
+        let Some((id, key)) = line.split_once(' ') else {
+            let bytes: Option<[u8; KEY_BYTES]> = BASE64.decode(line).ok().and_then(|key| key.try_into().ok());
+            let bytes = bytes.ok_or("expected `<id> <base64 key>`, or the base64 of 32 bytes")?;
+            let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+            let id = digest.as_ref().iter().take(ID_BYTES / 2).map(|byte| format!("{byte:02x}")).collect();
+            return Self::new(id, bytes);
+        };
         if id.len() != ID_BYTES || !id.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(format!("key id {id:?} is not {ID_BYTES} hexadecimal digits"));
         }
@@ -70,7 +77,8 @@ impl KeyRing {
         Ok(Self { keys: vec![SealKey::random().map_err(|reason| key_file("(new)", reason))?] })
     }
 
-    /// Reads a key file: one `<id> <base64 of 32 bytes>` a line, the first is the one that seals; `#` opens a comment.
+    /// Reads a key file: one `<id> <base64 of 32 bytes>` a line (the id may be left out), the first is the one that seals; `#`
+    /// opens a comment.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| key_file(path.display(), error))?;
         if let Ok(metadata) = std::fs::metadata(path)
@@ -253,12 +261,15 @@ mod tests {
         for (text, reason) in [
             ("", "holds no key"),
             ("# nothing\n", "holds no key"),
-            ("secret", "expected `<id> <base64 key>`"),
+            ("secret", "expected `<id> <base64 key>`, or the base64 of 32 bytes"),
             ("xyz AAAA", "key id \"xyz\" is not 8 hexadecimal digits"),
             ("00000001 !", "key 00000001 is not valid base64"),
             ("00000001 AAAA", "key 00000001 is not 32 bytes long"),
         ] {
             assert_eq!(KeyRing::parse(text).unwrap_err(), reason);
         }
+        // sha256 of 32 zero bytes is 66687aadf862…
+        let bare = KeyRing::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n").unwrap();
+        assert_eq!(bare.ids().collect::<Vec<_>>(), ["66687aad"]);
     }
 }

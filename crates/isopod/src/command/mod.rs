@@ -1,6 +1,7 @@
 //! The commands that make, stop and describe a cluster, one file each.
 pub mod delete;
 pub mod down;
+pub mod encryption;
 pub mod server;
 pub mod status;
 pub mod up;

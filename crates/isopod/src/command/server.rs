@@ -2,6 +2,7 @@
 use crate::datadir::Location;
 use crate::serve;
 use anyhow::{Context, Result};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -9,6 +10,9 @@ use tracing_subscriber::EnvFilter;
 pub struct Args {
     #[command(flatten)]
     pub location: Location,
+    /// Keys that encrypt Secrets on disk [default: a key in the data directory].
+    #[arg(long, value_name = "FILE")]
+    pub encryption_key_file: Option<PathBuf>,
     /// Where `up` waits for the word "ready".
     #[arg(long, hide = true)]
     pub ready_fd: Option<i32>,

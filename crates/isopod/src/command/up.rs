@@ -1,7 +1,7 @@
 //! `isopod up`: a cluster in the background, ready when the command returns. Running it again changes nothing.
 use crate::datadir::{Cluster, DataDir, Location};
 use crate::kubeconfig::{self, Entry};
-use crate::{ports, process};
+use crate::{key_file, ports, process};
 use anyhow::{Context, Result, bail};
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, IsTerminal};
@@ -40,6 +40,9 @@ pub struct Settings {
     /// Simulate this many nodes instead of running containers.
     #[arg(long, value_name = "N")]
     hollow_nodes: Option<u32>,
+    /// Keys that encrypt Secrets on disk [default: a key in the data directory].
+    #[arg(long, value_name = "FILE")]
+    encryption_key_file: Option<PathBuf>,
 }
 
 pub fn run(args: &Args) -> Result<ExitCode> {
@@ -84,7 +87,17 @@ fn settle(args: &Settings, dir: &DataDir, runs: bool) -> Result<Cluster> {
         if runs {
             refuse_change("--api-port", args.api_port.as_ref(), &cluster.api_port)?;
             refuse_change("--hollow-nodes", args.hollow_nodes.as_ref(), &cluster.hollow_nodes)?;
+            let keys = args.encryption_key_file.as_deref().map(key_file::check).transpose()?;
+            let keys = keys.map(|keys| keys.display().to_string());
+            refuse_change(
+                "--encryption-key-file",
+                keys.as_ref(),
+                &dir.encryption_keys(&cluster).display().to_string(),
+            )?;
             return Ok(cluster);
+        }
+        if let Some(keys) = &args.encryption_key_file {
+            cluster.encryption_key_file = Some(key_file::take_over(keys, &dir.encryption_keys(&cluster))?);
         }
         cluster.api_port = args.api_port.unwrap_or(cluster.api_port);
         cluster.hollow_nodes = args.hollow_nodes.unwrap_or(cluster.hollow_nodes);
@@ -108,6 +121,7 @@ pub fn new_cluster(args: &Settings, dir: &DataDir) -> Result<Cluster> {
         service_cidr: args.service_cidr.unwrap_or(free.0).to_string(),
         pod_cidr: args.pod_cidr.unwrap_or(free.1).to_string(),
         hollow_nodes: args.hollow_nodes.unwrap_or(0),
+        encryption_key_file: args.encryption_key_file.as_deref().map(key_file::check).transpose()?,
         kubeconfigs: Vec::new(),
     };
     dir.save_cluster(&cluster)?;

@@ -4,6 +4,7 @@
 //! on objects connects to it in-process, without a socket. `ready` is said when the API answers.
 mod actors;
 mod bootstrap;
+pub mod rotation;
 mod tls;
 
 pub use tls::admin_client;
@@ -13,7 +14,7 @@ use crate::command::up;
 use crate::datadir::{Cluster, DataDir, Running};
 use crate::pki::Pki;
 use crate::ports::{self, Cidr};
-use crate::process;
+use crate::{key_file, process};
 use anyhow::{Context, Result, anyhow, bail};
 use isopod_apiserver::admission::Chain;
 use isopod_apiserver::allocation::{Allocator, Ranges};
@@ -35,7 +36,7 @@ const NODE_PORTS: std::ops::RangeInclusive<u16> = 30_000..=32_767;
 pub async fn run(args: &Args) -> Result<()> {
     let mut announcement = Announcement::new(args.ready_fd);
     let dir = args.location.resolve()?;
-    match start(&dir).await {
+    match start(&dir, args).await {
         Ok(server) => {
             announcement.say("ready");
             server.until_signal().await
@@ -72,7 +73,12 @@ struct Server {
     parts: tokio::task::JoinSet<Result<()>>,
 }
 
-async fn start(dir: &DataDir) -> Result<Server> {
+/// How the cluster's store is opened.
+pub fn store_options(cluster: &Cluster) -> Options {
+    Options { key_file: cluster.encryption_key_file.clone(), ..Options::default() }
+}
+
+async fn start(dir: &DataDir, args: &Args) -> Result<Server> {
     dir.create()?;
     let mut cluster = match dir.cluster()? {
         Some(cluster) => cluster,
@@ -81,6 +87,10 @@ async fn start(dir: &DataDir) -> Result<Server> {
     if let Some(running) = process::find(dir)?.filter(|r| u32::try_from(r.pid) != Ok(std::process::id())) {
         bail!("cluster {:?} runs already (pid {}): stop it with isopod down", cluster.name, running.pid);
     }
+    if let Some(keys) = &args.encryption_key_file {
+        cluster.encryption_key_file = Some(key_file::take_over(keys, &dir.encryption_keys(&cluster))?);
+        dir.save_cluster(&cluster)?;
+    }
     let listener = ports::listen(cluster.api_port).await?;
     let port = listener.local_addr()?.port();
     if cluster.api_port != port {
@@ -88,10 +98,12 @@ async fn start(dir: &DataDir) -> Result<Server> {
         dir.save_cluster(&cluster)?;
     }
     let pki = cluster.pki(dir)?;
-    let path = dir.store();
-    let store = tokio::task::spawn_blocking(move || Embedded::open(&path, &Options::default())).await??;
-    let store: Arc<dyn Store> = Arc::new(store);
-    let (config, bound) = api_config(&cluster, &pki, &store)?;
+    let (path, options) = (dir.store(), store_options(&cluster));
+    let embedded = Arc::new(tokio::task::spawn_blocking(move || Embedded::open(&path, &options)).await??);
+    let store: Arc<dyn Store> = Arc::clone(&embedded) as Arc<dyn Store>;
+    let (mut config, bound) = api_config(&cluster, &pki, &store)?;
+    config.endpoints.push(Arc::new(rotation::Rotation(Arc::downgrade(&embedded))));
+    drop(embedded);
     let api = ApiServer::new(config, store);
     bound.of(&api);
     let shutdown = CancellationToken::new();
