@@ -22,6 +22,7 @@ pub mod cri_log;
 mod error;
 pub mod etc;
 pub mod fake;
+pub mod oneshot;
 pub mod record;
 pub mod rights;
 mod sandbox;
