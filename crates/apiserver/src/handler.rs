@@ -161,7 +161,7 @@ async fn authenticate(server: &ApiServer, parts: &Parts) -> Result<UserInfo, Api
     if server.config.anonymous { Ok(UserInfo::anonymous()) } else { Err(ApiError::unauthorized()) }
 }
 
-fn attributes(user: &UserInfo, info: &ResourceInfo) -> Attributes {
+pub(crate) fn attributes(user: &UserInfo, info: &ResourceInfo) -> Attributes {
     Attributes {
         user: user.clone(),
         verb: info.verb.as_str().to_owned(),
@@ -175,7 +175,7 @@ fn attributes(user: &UserInfo, info: &ResourceInfo) -> Attributes {
     }
 }
 
-async fn authorize(server: &ApiServer, a: &Attributes) -> Result<(), ApiError> {
+pub(crate) async fn authorize(server: &ApiServer, a: &Attributes) -> Result<(), ApiError> {
     match server.config.authorizer.authorize(a).await {
         Decision::Allow => Ok(()),
         Decision::Deny(why) | Decision::NoOpinion(why) => Err(refused(a, &why)),
