@@ -287,6 +287,10 @@ fn writes_are_made_once() {
     pods.written(&key, "u", true, at(600));
     pods.observe(&key, Some(&pod), at(601));
     assert_eq!(pods.due(at(601), 10).len(), 0, "the watch lags");
+    // Or somebody has overwritten it, and no event will come to say so again.
+    let doubt = pods.next().expect("it is looked at again");
+    assert_eq!(pods.due(doubt, 10).len(), 1, "written again");
+    pods.written(&key, "u", true, doubt);
     pods.observe(&key, None, at(700));
     assert_eq!((pods.len(), pods.next()), (0, None));
 }

@@ -166,7 +166,7 @@ impl Pods {
             return Some((Some(write(Action::Delete)), None));
         }
         let wake = if let Next::At(at) = next { Some(at) } else { None };
-        let pod = tracked.believed(now);
+        let (pod, doubt) = tracked.believed(now);
         let pool = self.pools.get_mut(usize::try_from(tracked.node).ok()?)?;
         let Some(addresses) = addresses(&pod, &tracked.uid, tracked.node, pool) else {
             // All addresses are taken: the pod waits for one, as it would for a real network.
@@ -175,7 +175,7 @@ impl Pods {
         let wanted = status::render(&pod, tracked.state, &tracked.orders, &addresses, now);
         let wanted = wanted.filter(|w| !status::is_shown(w, pod.status.as_ref()));
         let Some(wanted) = wanted.filter(|w| tracked.written.as_ref().is_none_or(|(before, _)| before != w)) else {
-            return Some((None, wake));
+            return Some((None, wake.into_iter().chain(doubt).min()));
         };
         tracked.written = Some((wanted.clone(), now));
         tracked.writing = true;
@@ -194,16 +194,18 @@ fn addresses(pod: &Pod, uid: &str, node: u32, pool: &mut Pool) -> Option<Address
 }
 
 impl Tracked {
-    /// The pod as the API should hold it: with the status just written, until the watch shows it.
-    fn believed(&mut self, now: Timestamp) -> Arc<Pod> {
-        let Some((status, at)) = &self.written else { return Arc::clone(&self.pod) };
-        let is_old = now.duration_since(*at) > BELIEF;
+    /// The pod as the API should hold it: with the status just written, until the watch shows it. That may never be, because
+    /// somebody has overwritten it meanwhile and that was seen before: so also when to doubt it.
+    fn believed(&mut self, now: Timestamp) -> (Arc<Pod>, Option<Timestamp>) {
+        let Some((status, at)) = &self.written else { return (Arc::clone(&self.pod), None) };
+        let doubt = at.saturating_add(BELIEF).unwrap_or(now);
+        let is_old = doubt <= now;
         if is_old || status::is_shown(status, self.pod.status.as_ref()) {
             self.written = if is_old { None } else { self.written.take() };
-            return Arc::clone(&self.pod);
+            return (Arc::clone(&self.pod), None);
         }
         let mut pod = Pod::clone(&self.pod);
         status::overlay(&mut pod, status);
-        Arc::new(pod)
+        (Arc::new(pod), Some(doubt))
     }
 }
