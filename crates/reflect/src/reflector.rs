@@ -64,6 +64,22 @@ impl<K: HasMeta> Reflector<K> {
         Self { running: Arc::new(Running { shared, task }) }
     }
 
+    /// A mirror of one object (or of its absence), shared with nobody: its watch ends with the last handle. How a node agent
+    /// follows the few ConfigMaps and Secrets that its pods use.
+    pub fn of_one(client: kube::Client, namespace: &str, name: &str) -> Self
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + DeserializeOwned
+            + Clone
+            + Debug
+            + Send
+            + Sync
+            + 'static,
+    {
+        let filter = Filter { fields: Some(format!("metadata.name={name}")), labels: None };
+        Self::start(Box::new(Objects { api: Api::namespaced(client, namespace), filter }))
+    }
+
     fn mirror(&self) -> parking_lot::RwLockReadGuard<'_, Mirror<K>> {
         self.running.shared.mirror.read()
     }

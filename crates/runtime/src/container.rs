@@ -66,6 +66,9 @@ pub struct Mount {
     pub target: PathBuf,
     #[serde(default)]
     pub read_only: bool,
+    /// With `read_only`: also whatever is mounted below the source (`mount_setattr(2)` with `AT_RECURSIVE`, KEP-3857).
+    #[serde(default)]
+    pub recursive_read_only: bool,
     #[serde(default)]
     pub propagation: Propagation,
 }
