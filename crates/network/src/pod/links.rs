@@ -1,0 +1,161 @@
+//! [`Links`]: the pod network of one node.
+use super::addresses::{Book, Entry};
+use super::config::{NetworkConfig, Range};
+use super::kernel::Rtnetlink;
+use super::plumb::{self, kernel};
+use crate::contract::{Attachment, NetworkError, PodNetwork, Result};
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// The pod network of one node, kept in the kernel and in one small file.
+#[derive(Clone)]
+pub struct Links {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: NetworkConfig,
+    node_address: Ipv4Addr,
+    mtu: u32,
+    state: Mutex<State>,
+}
+
+struct State {
+    book: Book,
+    net: Rtnetlink,
+}
+
+impl Links {
+    /// Lays the ground in the network namespace of the calling thread, reads the book, and sweeps links nobody owns. To be called
+    /// again after a restart: pods that are attached stay so.
+    pub fn open(config: NetworkConfig) -> Result<Self> {
+        check(&config)?;
+        std::fs::create_dir_all(&config.state_dir)
+            .map_err(kernel(format!("make directory {}", config.state_dir.display())))?;
+        let book = Book::read(&book_path(&config))?;
+        let mut net = Rtnetlink::open().map_err(kernel("open rtnetlink"))?;
+        let uplink = plumb::lay_ground(&config, &mut net)?;
+        sweep(&config, &mut net, &book)?;
+        let found = config.node_address.or(uplink.as_ref().map(|uplink| uplink.address));
+        let node_address = found.unwrap_or_else(|| config.bridge_address());
+        let mtu = uplink.map_or(1500, |uplink| uplink.link.mtu);
+        Ok(Self { inner: Arc::new(Inner { config, node_address, mtu, state: Mutex::new(State { book, net }) }) })
+    }
+
+    /// Takes away everything of this cluster on this machine: links, routes, rules, the book. For `isopod delete`, when no pod runs
+    /// any more.
+    pub fn remove_all(config: &NetworkConfig) -> Result<()> {
+        let mut net = Rtnetlink::open().map_err(kernel("open rtnetlink"))?;
+        plumb::clear_ground(config, &mut net)?;
+        match std::fs::remove_file(book_path(config)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(kernel(format!("remove {}", book_path(config).display()))(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the pods of other nodes are: their ranges, and the addresses of the nodes, which must be neighbours of this one.
+    pub async fn set_peers(&self, peers: Vec<(Range, Ipv4Addr)>) -> Result<()> {
+        self.blocking(move |inner| plumb::set_peers(&inner.config, &mut inner.state.lock().net, &peers)).await
+    }
+
+    pub fn config(&self) -> &NetworkConfig {
+        &self.inner.config
+    }
+
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Inner) -> Result<T> + Send + 'static) -> Result<T> {
+        let inner = self.inner.clone();
+        let done = tokio::task::spawn_blocking(move || work(&inner)).await;
+        done.unwrap_or_else(|error| Err(kernel("pod network")(std::io::Error::other(error))))
+    }
+}
+
+#[async_trait]
+impl PodNetwork for Links {
+    async fn attach(&self, pod: &Attachment) -> Result<IpAddr> {
+        let pod = pod.clone();
+        self.blocking(move |inner| inner.attach(&pod)).await
+    }
+
+    async fn detach(&self, uid: &str) -> Result<()> {
+        let uid = uid.to_owned();
+        self.blocking(move |inner| inner.detach(&uid)).await
+    }
+
+    async fn attached(&self) -> Result<BTreeMap<String, IpAddr>> {
+        let state = self.inner.state.lock();
+        Ok(state.book.pods.iter().map(|(uid, entry)| (uid.clone(), IpAddr::V4(entry.address))).collect())
+    }
+
+    fn node_address(&self) -> IpAddr {
+        IpAddr::V4(self.inner.node_address)
+    }
+}
+
+impl Inner {
+    /// The address is written down before the link is made: a crash between the two leaves an address that the next `attach` of
+    /// the same pod finds again.
+    fn attach(&self, pod: &Attachment) -> Result<IpAddr> {
+        let mut state = self.state.lock();
+        let State { book, net } = &mut *state;
+        let before = book.pods.get(&pod.uid).cloned();
+        let address = book.take(self.config.pod_cidr, &pod.uid, &pod.pod, &pod.host_ports, seconds())?;
+        let entry = book.pods.get(&pod.uid);
+        if before.as_ref() != entry {
+            book.write(&book_path(&self.config))?;
+        }
+        plumb::connect(&self.config, net, address, &pod.netns, self.mtu)?;
+        Ok(IpAddr::V4(address))
+    }
+
+    /// First nothing new may come in, then what flows is forgotten, then the link goes, then the address rests: in any other order
+    /// clients hang instead of being refused (measured).
+    fn detach(&self, uid: &str) -> Result<()> {
+        let mut state = self.state.lock();
+        let State { book, net } = &mut *state;
+        let Some(Entry { address, .. }) = book.pods.get(uid).cloned() else { return Ok(()) };
+        let name = self.config.link(address);
+        net.delete_link(&name).map_err(kernel(format!("delete link {name}")))?;
+        book.give_back(uid, seconds());
+        book.write(&book_path(&self.config))
+    }
+}
+
+/// Deletes ends of pods that are not in the book.
+fn sweep(config: &NetworkConfig, net: &mut Rtnetlink, book: &Book) -> Result<()> {
+    let known: Vec<String> = book.pods.values().map(|entry| config.link(entry.address)).collect();
+    for link in net.links().map_err(kernel("list links"))? {
+        if config.owns_link(&link.name) && !known.contains(&link.name) {
+            net.delete_link(&link.name).map_err(kernel(format!("delete link {}", link.name)))?;
+        }
+    }
+    Ok(())
+}
+
+fn check(config: &NetworkConfig) -> Result<()> {
+    let invalid = |message: String| Err(NetworkError::Invalid { context: "network".into(), message });
+    if config.pod_cidr.bits() > 30 {
+        return invalid(format!("range {} has no room for pods", config.pod_cidr));
+    }
+    if !config.cluster_cidr.contains(config.pod_cidr.network()) || config.cluster_cidr.bits() > config.pod_cidr.bits() {
+        return invalid(format!("pod range {} is not in the cluster's {}", config.pod_cidr, config.cluster_cidr));
+    }
+    if config.cluster_cidr.overlaps(&config.service_cidr) {
+        return invalid(format!("pod range {} and service range {} overlap", config.cluster_cidr, config.service_cidr));
+    }
+    Ok(())
+}
+
+fn book_path(config: &NetworkConfig) -> PathBuf {
+    config.state_dir.join("addresses.json")
+}
+
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
