@@ -79,7 +79,13 @@ impl Rtnetlink {
     }
 
     /// A pair of links; `far` is born inside `namespace`, so that its name never stands in this one.
-    pub(crate) fn add_veth(&mut self, near: End<'_>, far: End<'_>, namespace: BorrowedFd<'_>, mtu: u32) -> io::Result<()> {
+    pub(crate) fn add_veth(
+        &mut self,
+        near: End<'_>,
+        far: End<'_>,
+        namespace: BorrowedFd<'_>,
+        mtu: u32,
+    ) -> io::Result<()> {
         let mut message = Message::new(libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &link_header(0, 0, 0));
         message.put_text(libc::IFLA_IFNAME, near.name).put(libc::IFLA_ADDRESS, &near.hardware);
         message.put_u32(libc::IFLA_MTU, mtu);
@@ -131,7 +137,8 @@ impl Rtnetlink {
 
     /// Routes of the main table.
     pub(crate) fn routes(&mut self) -> io::Result<Vec<Route>> {
-        let message = Message::new(libc::RTM_GETROUTE, libc::NLM_F_DUMP, &[libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let message =
+            Message::new(libc::RTM_GETROUTE, libc::NLM_F_DUMP, &[libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         Ok(self.0.request(message)?.iter().filter_map(route).collect())
     }
 
@@ -180,7 +187,8 @@ fn route_message(kind: u16, flags: i32, route: &Route) -> Message {
         (_, Some(_)) => (libc::RT_SCOPE_UNIVERSE, libc::RTN_UNICAST),
         (Some(_), None) => (libc::RT_SCOPE_LINK, libc::RTN_UNICAST),
     };
-    let mut header = vec![libc::AF_INET as u8, route.destination.bits(), 0, 0, libc::RT_TABLE_MAIN, route.protocol, scope, type_];
+    let mut header =
+        vec![libc::AF_INET as u8, route.destination.bits(), 0, 0, libc::RT_TABLE_MAIN, route.protocol, scope, type_];
     header.extend_from_slice(&[0; 4]);
     let mut message = Message::new(kind, flags, &header);
     message.put(libc::RTA_DST, &route.destination.network().octets());

@@ -1,6 +1,6 @@
 //! The pieces of a machine's pod network, made and taken away: the link that carries the service range, one link per pod.
 use super::config::{NetworkConfig, hardware};
-use super::kernel::{End, Rtnetlink, Route};
+use super::kernel::{End, Route, Rtnetlink};
 use super::sysctl;
 use super::uplink::{self, Uplink};
 use crate::contract::{NetworkError, Result};
@@ -40,7 +40,8 @@ pub(crate) fn lay_ground(config: &NetworkConfig, net: &mut Rtnetlink) -> Result<
     for range in [config.service_cidr, config.pod_cidr] {
         let taken = routes.iter().find(|r| r.destination == range && r.link.is_some() && r.link != ours);
         if let Some(route) = taken {
-            let holder = links.iter().find(|link| Some(link.index) == route.link).map_or("?", |link| link.name.as_str());
+            let holder =
+                links.iter().find(|link| Some(link.index) == route.link).map_or("?", |link| link.name.as_str());
             return Err(NetworkError::Invalid {
                 context: format!("range {range}"),
                 message: format!("is already routed to {holder}: another cluster or network has it"),
@@ -85,7 +86,9 @@ pub(crate) fn clear_ground(config: &NetworkConfig, net: &mut Rtnetlink) -> Resul
 /// Makes the routes to other nodes' pods exactly these.
 pub(crate) fn set_peers(config: &NetworkConfig, net: &mut Rtnetlink, peers: &[(Range, Ipv4Addr)]) -> Result<()> {
     let ours = |route: &Route| {
-        route.protocol == super::kernel::PROTOCOL && route.via.is_some() && config.cluster_cidr.overlaps(&route.destination)
+        route.protocol == super::kernel::PROTOCOL
+            && route.via.is_some()
+            && config.cluster_cidr.overlaps(&route.destination)
     };
     let present: Vec<Route> = net.routes().map_err(kernel("list routes"))?.into_iter().filter(ours).collect();
     for route in &present {
@@ -103,7 +106,13 @@ pub(crate) fn set_peers(config: &NetworkConfig, net: &mut Rtnetlink, peers: &[(R
 }
 
 /// Connects the namespace to the machine. Idempotent: a pod that is connected stays untouched.
-pub(crate) fn connect(config: &NetworkConfig, net: &mut Rtnetlink, pod: Ipv4Addr, netns: &Path, mtu: u32) -> Result<()> {
+pub(crate) fn connect(
+    config: &NetworkConfig,
+    net: &mut Rtnetlink,
+    pod: Ipv4Addr,
+    netns: &Path,
+    mtu: u32,
+) -> Result<()> {
     let name = config.link(pod);
     let context = || format!("connect {} by {name}", netns.display());
     let connected = net.link(&name).map_err(kernel(context()))?.is_some()

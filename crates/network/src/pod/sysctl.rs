@@ -9,7 +9,8 @@ pub(crate) fn set(name: &str, value: u32) -> Result<()> {
     if std::fs::read_to_string(&path).is_ok_and(|now| now.trim() == wanted) {
         return Ok(());
     }
-    std::fs::write(&path, wanted).map_err(|source| NetworkError::Kernel { context: format!("write {value} to {path}"), source })
+    std::fs::write(&path, wanted)
+        .map_err(|source| NetworkError::Kernel { context: format!("write {value} to {path}"), source })
 }
 
 /// The same for a setting some kernels lack or a container may not write: without it things work less well, not wrongly.
@@ -21,9 +22,9 @@ pub(crate) fn prefer(name: &str, value: u32) {
 
 /// Lowers `net/<name>` to at most `most`.
 pub(crate) fn at_most(name: &str, most: u32) {
-    let now = std::fs::read_to_string(format!("/proc/sys/net/{name}")).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let now =
+        std::fs::read_to_string(format!("/proc/sys/net/{name}")).ok().and_then(|text| text.trim().parse::<u32>().ok());
     if now.is_some_and(|now| now > most) {
         prefer(name, most);
     }
 }
-

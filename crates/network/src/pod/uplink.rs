@@ -45,7 +45,8 @@ mod tests {
     fn the_default_route_decides() {
         let links = [link(1, "lo", true), link(2, "docker0", false), link(3, "wlan0", true), link(4, "eth0", true)];
         let addresses = [address(1, 1, false), address(2, 2, true), address(3, 3, true), address(4, 4, true)];
-        let chosen = |routes: &[Route]| choose(&links, &addresses, routes).map(|u| (u.link.name, u.address.octets()[3]));
+        let chosen =
+            |routes: &[Route]| choose(&links, &addresses, routes).map(|u| (u.link.name, u.address.octets()[3]));
         assert_eq!(chosen(&[default(3, 600), default(4, 100)]), Some(("eth0".into(), 4)));
         assert_eq!(chosen(&[default(3, 600)]), Some(("wlan0".into(), 3)));
         assert_eq!(chosen(&[]), Some(("wlan0".into(), 3)), "no default route: the first that runs");
