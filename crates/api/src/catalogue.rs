@@ -15,6 +15,7 @@ use crate::k8s::{Metadata, Resource};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::any::Any;
+use std::cell::RefCell;
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
@@ -179,7 +180,7 @@ where
         serde_json::to_value(self).unwrap_or(Value::Null)
     }
     fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
+        exact_json(self)
     }
     fn boxed_clone(&self) -> Box<dyn Object> {
         Box::new(self.clone())
@@ -190,6 +191,27 @@ where
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }
+}
+
+thread_local! {
+    /// Where JSON text grows before its length is known.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+/// A scratch that one large object made larger than this is given back.
+const SCRATCH_KEPT: usize = 256 << 10;
+
+/// JSON text in a vector of just its size: the store and the watch cache keep it for as long as the object lives, and what a
+/// vector grows beyond its text would be a third of their memory.
+fn exact_json(object: &impl Serialize) -> Vec<u8> {
+    SCRATCH.with_borrow_mut(|scratch| {
+        scratch.clear();
+        let written = serde_json::to_writer(&mut *scratch, object);
+        let exact = if written.is_ok() { scratch.as_slice().to_vec() } else { Vec::new() };
+        if scratch.capacity() > SCRATCH_KEPT {
+            *scratch = Vec::new();
+        }
+        exact
+    })
 }
 
 impl dyn Object {

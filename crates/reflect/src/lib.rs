@@ -3,7 +3,8 @@
 //! Controllers, scheduler and node agent never list or get on their own: they hold a [`Reflector`] and are woken by its
 //! changes. A reflector speaks only `kube::Client`, so it mirrors any conformant API server. [`Queue`] is the deduplicating work
 //! queue with per-key back-off and timers that reconcilers take their keys from; [`Expectations`] is how a reconciler knows that
-//! it has not yet observed what it did itself.
+//! it has not yet observed what it did itself. What is mirrored has no `managedFields`: an update written from it keeps the
+//! stored ones, as with any client that leaves them out.
 //!
 //! ```text
 //! Reflectors::of::<Pod>() ─ one watch ─▶ mirror (by key, by index) ─▶ Subscription (coalesced changes) ─▶ Queue ─▶ reconcile(key)

@@ -8,11 +8,15 @@ use std::sync::Arc;
 /// Anything with object metadata.
 pub trait HasMeta: Send + Sync + 'static {
     fn object_meta(&self) -> &ObjectMeta;
+    fn object_meta_mut(&mut self) -> &mut ObjectMeta;
 }
 
 impl<K: kube::Resource + Send + Sync + 'static> HasMeta for K {
     fn object_meta(&self) -> &ObjectMeta {
         self.meta()
+    }
+    fn object_meta_mut(&mut self) -> &mut ObjectMeta {
+        self.meta_mut()
     }
 }
 

@@ -133,6 +133,11 @@ pub trait Store: Send + Sync + 'static {
     /// ([`Error::TooSlow`], [`Error::Closed`]) when it cannot go on. [`Error::Compacted`] at once if `after` is older than the
     /// oldest revision kept, [`Error::Future`] if it is newer than the current one.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<BoxStream<'static, Result<WatchBatch>>>;
+    /// Every change to keys with `prefix` after `after`, up to and with `until`, in order. For who has those since `until` himself
+    /// and comes from further back. An engine that does not keep its history at hand says [`Error::Compacted`].
+    async fn changes(&self, _prefix: &str, after: Revision, until: Revision) -> Result<Vec<Event>> {
+        Err(Error::Compacted { requested: after, oldest: until })
+    }
     /// Forgets history before `revision`, which stays readable and watchable from. Already compacted: nothing happens.
     async fn compact(&self, revision: Revision) -> Result<()>;
     /// Bytes on disk, keys, oldest kept revision: for `/metrics` and `isopod status`.

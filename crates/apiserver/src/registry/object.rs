@@ -77,5 +77,5 @@ pub(crate) fn canonical(value: Value) -> Bytes {
         out.pop();
     }
     out.push('}');
-    Bytes::from(out)
+    Bytes::copy_from_slice(out.as_bytes())
 }

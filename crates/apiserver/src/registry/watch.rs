@@ -9,7 +9,9 @@ use crate::handler::Call;
 use crate::negotiate::{Encoding, Shape};
 use crate::query::ListOptions;
 use crate::respond;
-use crate::watch_cache::{CacheEvent, Cached, Caches, Delivery, EventKind, FrameKey, Start, Watch, WatchError};
+use crate::watch_cache::{
+    Cache, CacheEvent, Cached, Caches, Delivery, EventKind, Filter, FrameKey, Start, Watch, WatchError,
+};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{Response, StatusCode};
@@ -48,7 +50,10 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
     };
     let timeout = timeout(call, &options);
     let viewer = call.viewer()?;
-    let begun = cache.watch(&filter, start, caches.applied());
+    let begun = match cache.watch(&filter, start, caches.applied()) {
+        Err(old @ WatchError::TooOld { asked, .. }) => from_history(call, cache, &filter, asked).await.ok_or(old),
+        begun => begun,
+    };
     let body = match begun {
         Ok(begun) => stream(call, &options, viewer, begun, timeout),
         // Errors after the version was understood are told in the stream (cacher.go, newErrWatcher).
@@ -58,6 +63,25 @@ pub(crate) async fn watch(call: &Call) -> Result<Response<Body>, ApiError> {
         }
     };
     Ok(respond::bytes(StatusCode::OK, "application/json", body))
+}
+
+/// How often a watch from far back is begun anew because the cache has moved on meanwhile.
+const ATTEMPTS: usize = 3;
+
+/// A watch from before what the cache remembers: what is missing comes from the store's own history, for as long as that goes back
+/// (also to before this server was started). `None`: it does not.
+async fn from_history(call: &Call, cache: &Cache, filter: &Arc<Filter>, asked: Revision) -> Option<Watch> {
+    let folder = format!("/registry/{}/", cache.storage());
+    for _ in 0..ATTEMPTS {
+        let floor = cache.floor();
+        let older = call.server.store.changes(&folder, asked, floor).await.ok()?;
+        if let Ok(mut begun) = cache.watch(filter, Start::After(floor.max(asked)), call.server.caches.applied()) {
+            let older = older.iter().filter_map(CacheEvent::from_store).map(Arc::new);
+            begun.replay = older.chain(begun.replay).collect();
+            return Some(begun);
+        }
+    }
+    None
 }
 
 fn timeout(call: &Call, options: &ListOptions) -> Duration {
@@ -84,7 +108,7 @@ struct Watcher {
     /// The bookmark after the initial events is still to be sent (`sendInitialEvents`).
     initial_bookmark: bool,
     replay: VecDeque<Arc<CacheEvent>>,
-    replay_filter: Arc<crate::watch_cache::Filter>,
+    replay_filter: Arc<Filter>,
     queue: mpsc::Receiver<Delivery>,
     /// A table's columns have been sent.
     columns_sent: bool,

@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 /// How much is kept for watchers of one kind.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Changes for watchers that come back: 8192 at 3 KB an object are some 25 MB, most of it shared with the store's own
-    /// history.
+    /// Changes for watchers that come back at once: 1024 at 3 KB an object are 3 MB. Who asks for older ones gets them from the
+    /// store's own history.
     pub history: usize,
     /// Changes a watcher may be behind before it is dropped. They are shared: a slow watcher holds back at most these.
     pub queue: usize,
@@ -20,13 +20,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { history: 8192, queue: 1024 }
+        Self { history: 1024, queue: 1024 }
     }
 }
 
-/// Of how many of the latest changes the encoded texts are kept: as many as a watcher may be behind. Older ones are encoded again
-/// for whoever replays them.
-const KEEP_FRAMES: usize = 1024;
+/// Of how many of the latest changes the encoded texts are kept: 1 MB a kind and form. Older ones are encoded again for whoever is
+/// that far behind or replays them.
+const KEEP_FRAMES: usize = 256;
 
 /// What a watcher receives.
 pub(crate) type Delivery = (EventKind, Arc<CacheEvent>);
@@ -143,6 +143,11 @@ impl Cache {
         })
     }
 
+    /// All changes after this revision are at hand.
+    pub(crate) fn floor(&self) -> Revision {
+        self.state.read().floor
+    }
+
     /// All objects anew. Watchers cannot be told what changed between: they are let go.
     pub(super) fn replace(&self, objects: Vec<Arc<Cached>>, revision: Revision) {
         let mut state = self.state.write();
@@ -158,7 +163,8 @@ impl Cache {
         let mut state = self.state.write();
         let event = match &event.value {
             Some(kv) => {
-                let object = Arc::new(Cached::from_stored(kv).with_info(info));
+                let known = state.objects.get(&kv.key).map(Arc::as_ref);
+                let object = Arc::new(Cached::from_stored(kv).with_info(info, known));
                 let previous = state.objects.insert(Arc::clone(&kv.key), Arc::clone(&object));
                 CacheEvent::new(event.revision, object, previous, false)
             }

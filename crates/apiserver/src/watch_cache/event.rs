@@ -49,6 +49,17 @@ impl CacheEvent {
         Self { revision, object, previous, deleted, frames: Mutex::default() }
     }
 
+    /// A change as the store remembers it; `None` for a deletion whose last state it does not know.
+    pub(crate) fn from_store(event: &isopod_store::Event) -> Option<Self> {
+        let previous = event.previous.as_ref().map(|kv| Arc::new(Cached::from_stored(kv)));
+        let (object, deleted) = match (&event.value, &previous) {
+            (Some(kv), _) => (Arc::new(Cached::from_stored(kv)), false),
+            (None, Some(previous)) => (Arc::new(previous.at(event.revision)), true),
+            (None, None) => return None,
+        };
+        Some(Self::new(event.revision, object, previous, deleted))
+    }
+
     /// What the change is to somebody with this filter; `None`: nothing.
     pub fn seen_by(&self, filter: &Filter) -> Option<EventKind> {
         let after = !self.deleted && filter.matches(&self.object);

@@ -10,18 +10,37 @@ use std::sync::{Arc, OnceLock};
 /// What selectors need of an object.
 #[derive(Debug, Default)]
 pub struct Info {
-    pub labels: BTreeMap<String, String>,
+    /// By key, in order.
+    labels: Box<[(Box<str>, Box<str>)]>,
     /// Read from the typed object on first use unless the writer gave them.
-    fields: OnceLock<Vec<(&'static str, String)>>,
+    fields: OnceLock<Fields>,
+}
+
+type Fields = Box<[(&'static str, Box<str>)]>;
+
+fn boxed_labels(labels: &BTreeMap<String, String>) -> Box<[(Box<str>, Box<str>)]> {
+    labels.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())).collect()
+}
+
+fn boxed_fields(ops: &dyn KindOps, object: &dyn Object) -> Fields {
+    ops.fields(object).into_iter().map(|(label, value)| (label, value.into_boxed_str())).collect()
 }
 
 impl Info {
     /// From the typed object, as the writer has it.
     pub fn of(ops: &dyn KindOps, object: &dyn Object) -> Self {
-        let labels = object.meta().labels.clone().unwrap_or_default();
-        let fields = OnceLock::new();
-        let _ = fields.set(ops.fields(object));
-        Self { labels, fields }
+        let labels = object.meta().labels.as_ref().map(boxed_labels).unwrap_or_default();
+        Self { labels, fields: boxed_fields(ops, object).into() }
+    }
+
+    fn label(&self, key: &str) -> Option<&str> {
+        let at = self.labels.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
+        self.labels.get(at).map(|(_, value)| &**value)
+    }
+
+    /// Whether `other` says the same, so that one of them can stand for both.
+    fn same(&self, other: &Self) -> bool {
+        self.labels == other.labels && self.fields.get().is_some() && self.fields.get() == other.fields.get()
     }
 
     fn read(json: &[u8]) -> Self {
@@ -36,7 +55,8 @@ impl Info {
             metadata: Meta,
         }
         let head: Head = serde_json::from_slice(json).unwrap_or_default();
-        Self { labels: head.metadata.labels.unwrap_or_default(), fields: OnceLock::new() }
+        let labels = head.metadata.labels.as_ref().map(boxed_labels).unwrap_or_default();
+        Self { labels, fields: OnceLock::new() }
     }
 }
 
@@ -60,9 +80,11 @@ impl Cached {
         Self { key, json, revision, info: OnceLock::new() }
     }
 
-    pub(crate) fn with_info(self, info: Option<Arc<Info>>) -> Self {
+    /// With what the writer knows of it, kept once for all versions that do not differ in it.
+    pub(crate) fn with_info(self, info: Option<Arc<Info>>, previous: Option<&Self>) -> Self {
         if let Some(info) = info {
-            let _ = self.info.set(info);
+            let known = previous.and_then(|p| p.info.get()).filter(|known| known.same(&info));
+            let _ = self.info.set(known.map_or(info.clone(), Arc::clone));
         }
         self
     }
@@ -77,10 +99,10 @@ impl Cached {
     }
 
     /// The value of a selectable field; `None` for one the kind does not have.
-    fn fields(&self, ops: &dyn KindOps) -> &[(&'static str, String)] {
+    fn fields(&self, ops: &dyn KindOps) -> &[(&'static str, Box<str>)] {
         self.info().fields.get_or_init(|| {
             let value = serde_json::from_slice(&self.json).map(|v| ops.from_storage(v));
-            value.and_then(|v| ops.decode(v)).map(|o| ops.fields(&*o)).unwrap_or_default()
+            value.and_then(|v| ops.decode(v)).map(|o| boxed_fields(ops, &*o)).unwrap_or_default()
         })
     }
 
@@ -132,11 +154,11 @@ impl Filter {
             && !self.fields.matches(|label| match label {
                 "metadata.name" => Some(object.name()),
                 "metadata.namespace" => Some(if self.namespaced { object.namespace() } else { "" }),
-                _ => object.fields(self.ops.0).iter().find(|(l, _)| *l == label).map(|(_, v)| v.as_str()),
+                _ => object.fields(self.ops.0).iter().find(|(l, _)| *l == label).map(|(_, v)| &**v),
             })
         {
             return false;
         }
-        self.labels.is_everything() || self.labels.matches(&object.info().labels)
+        self.labels.is_everything() || self.labels.matches_with(|key| object.info().label(key))
     }
 }

@@ -3,7 +3,8 @@ use super::*;
 use futures::StreamExt;
 use http_body_util::{BodyExt, Full};
 use isopod_apiserver::watch_cache::Limits;
-use isopod_apiserver::{Config, UserInfo};
+use isopod_apiserver::{ApiServer, Config, UserInfo};
+use std::sync::Arc;
 use std::time::Duration;
 use tower::ServiceExt;
 
@@ -15,13 +16,17 @@ struct Watch {
 
 impl Watch {
     async fn open(api: &Api, path: &str, accept: Option<&str>) -> Self {
+        Self::of(&api.server, path, accept).await
+    }
+
+    async fn of(server: &Arc<ApiServer>, path: &str, accept: Option<&str>) -> Self {
         let mut request = http::Request::builder().uri(path);
         if let Some(accept) = accept {
             request = request.header("accept", accept);
         }
         let mut request = request.body(Full::<bytes::Bytes>::default()).unwrap();
         request.extensions_mut().insert(UserInfo::admin());
-        let response = api.server.service().oneshot(request).await.unwrap();
+        let response = server.service().oneshot(request).await.unwrap();
         assert_eq!(response.status(), 200, "{path}");
         Self { body: response.into_body(), text: Vec::new() }
     }
@@ -145,7 +150,20 @@ async fn the_past_is_gone_after_a_while() {
         let body = json!({"data": {"n": i.to_string()}});
         assert_eq!(api.merge(&format!("{CMS}/one"), &body).await.code, 200);
     }
-    let mut old = Watch::open(&api, &format!("{CMS}?watch=1&resourceVersion=2"), None).await;
+    // The cache has forgotten it, the store has not…
+    let from = format!("{CMS}?watch=1&resourceVersion=2");
+    let mut old = Watch::open(&api, &from, None).await;
+    assert_eq!(old.line().await, "ADDED one");
+    let (mut last, mut count) = (0, 0);
+    while count < 100 {
+        let event = old.next().await.unwrap();
+        let at = version(&event["object"]);
+        assert!(event["type"] == "MODIFIED" && at > last, "{event}");
+        (last, count) = (at, count + 1);
+    }
+    // …until it forgets it too.
+    api.server.store().compact(last).await.unwrap();
+    let mut old = Watch::open(&api, &from, None).await;
     let event = old.next().await.unwrap();
     assert_eq!((&event["type"], &event["object"]["code"]), (&json!("ERROR"), &json!(410)));
     assert_eq!(event["object"]["reason"], "Expired");
@@ -156,6 +174,24 @@ async fn the_past_is_gone_after_a_while() {
         seen += 1;
     }
     assert!((1..100).contains(&seen), "{seen} events reached the slow watcher");
+}
+
+#[tokio::test]
+async fn a_new_server_tells_what_happened_before_it() {
+    let api = Api::new().await;
+    api.made("/api/v1/namespaces", &json!({"metadata": {"name": "default"}})).await;
+    let made = api.post(CMS, &cm("one", "a")).await.json();
+    assert_eq!(api.merge(&format!("{CMS}/one"), &json!({"metadata": {"labels": {"x": "y"}}})).await.code, 200);
+    assert_eq!(api.delete(&format!("{CMS}/one")).await.code, 200);
+    let second = ApiServer::new(Config::default(), Arc::clone(api.server.store()));
+    second.ready().await.unwrap();
+    let from = format!("{CMS}?watch=1&resourceVersion={}", version(&made));
+    let mut all = Watch::of(&second, &from, None).await;
+    assert_eq!((all.line().await, all.line().await), ("MODIFIED one".to_owned(), "DELETED one".to_owned()));
+    let mut labelled = Watch::of(&second, &format!("{from}&labelSelector=x%3Dy"), None).await;
+    assert_eq!((labelled.line().await, labelled.line().await), ("ADDED one".to_owned(), "DELETED one".to_owned()));
+    assert_eq!(api.post(CMS, &cm("two", "a")).await.code, 201);
+    assert_eq!(all.line().await, "ADDED two");
 }
 
 #[tokio::test]

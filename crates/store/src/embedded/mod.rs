@@ -24,7 +24,9 @@ pub use memory::History;
 pub(crate) use plan::last_of_each_key;
 
 use crate::seal::{KeyRing, Sealer};
-use crate::{Compare, Error, KeyValue, Op, Range, RangeResult, Result, Revision, Stats, Store, TxnOutcome, WatchBatch};
+use crate::{
+    Compare, Error, Event, KeyValue, Op, Range, RangeResult, Result, Revision, Stats, Store, TxnOutcome, WatchBatch,
+};
 use async_trait::async_trait;
 use directory::Directory;
 use file::Redo;
@@ -38,7 +40,7 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 use table::Table;
 use tokio::sync::{mpsc, oneshot};
-use watch::Hub;
+use watch::{Hub, REPLAY_CHUNK};
 use writer::{Request, Writer};
 
 /// Requests that may wait for the writer; more wait to be queued.
@@ -204,6 +206,23 @@ impl Store for Embedded {
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<BoxStream<'static, Result<WatchBatch>>> {
         watch::watch(&self.memory, &self.hub, prefix, after)
+    }
+
+    async fn changes(&self, prefix: &str, after: Revision, until: Revision) -> Result<Vec<Event>> {
+        let (mut found, mut seen) = (Vec::new(), after);
+        loop {
+            let memory = self.memory.read();
+            let until = until.min(memory.revision());
+            let Some((events, reached)) = memory.events(prefix, seen, until, REPLAY_CHUNK) else {
+                return Err(Error::Compacted { requested: after, oldest: memory.oldest() });
+            };
+            drop(memory);
+            found.extend(events);
+            if reached >= until {
+                return Ok(found);
+            }
+            seen = reached;
+        }
     }
 
     async fn compact(&self, revision: Revision) -> Result<()> {

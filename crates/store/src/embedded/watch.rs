@@ -21,7 +21,7 @@ use tokio::sync::broadcast;
 /// second. It bounds what a watcher that does not read keeps alive beyond the log (256 × 64 writes × 3 KB = 50 MB at worst load).
 const RING: usize = 256;
 /// Events looked at in one section under the lock while replaying.
-const REPLAY_CHUNK: usize = 512;
+pub(crate) const REPLAY_CHUNK: usize = 512;
 
 /// Who watches what.
 #[derive(Debug, Default)]
