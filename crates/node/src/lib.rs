@@ -1,4 +1,6 @@
-//! The node agent: takes pods bound to its node and makes them run; [`hollow`] nodes only act as if.
+//! The node agent: takes pods bound to its node and makes them run ([`agent`]); [`hollow`] nodes only act as if.
+pub mod agent;
 pub mod hollow;
 pub mod seams;
 pub mod volumes;
+mod write;

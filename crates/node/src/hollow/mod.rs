@@ -11,8 +11,8 @@ pub mod plan;
 pub mod pods;
 mod register;
 pub mod status;
-mod write;
 
+use crate::write::{self, WriteError};
 use isopod_api::k8s::api::core::v1::Pod;
 use isopod_reflect::{Key, Reflectors};
 use jiff::Timestamp;
@@ -22,7 +22,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use write::WriteError;
 
 /// Writes under way at once, over all nodes: enough to keep group commits full, few enough to leave room for others.
 const WRITES: usize = 128;

@@ -1,8 +1,7 @@
-//! The requests hollow nodes make. Answers are not decoded: the watch brings what matters.
-use isopod_api::k8s::api::core::v1::PodStatus;
+//! The requests that node agents make about pods, real and hollow. Answers are not decoded: the watch brings what matters.
 use isopod_reflect::Key;
 use kube::Client;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Why a write failed.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +18,20 @@ impl WriteError {
     /// The object is gone: nothing is left to write. (Replaced by another of its name it is only in the way until the watch shows
     /// that: a conflict is tried again.)
     pub fn is_gone(&self) -> bool {
-        matches!(self, Self::Client(kube::Error::Api(status)) if status.code == 404)
+        self.code() == Some(404)
+    }
+
+    /// Another object has its name now.
+    pub fn is_conflict(&self) -> bool {
+        self.code() == Some(409)
+    }
+
+    /// The HTTP status, when the server answered.
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Client(kube::Error::Api(status)) => Some(status.code),
+            _ => None,
+        }
     }
 }
 
@@ -27,8 +39,19 @@ fn pod_path(key: &Key) -> String {
     format!("/api/v1/namespaces/{}/pods/{}", key.namespace, key.name)
 }
 
-/// Posts a pod's status. The uid makes it fail if the pod was replaced meanwhile, as a kubelet's patch does.
-pub async fn post_status(client: &Client, key: &Key, uid: &str, status: &PodStatus) -> Result<(), WriteError> {
+/// Posts a pod's status (a strategic merge patch of it; `null` takes a field away). The uid makes it fail if the pod was
+/// replaced meanwhile, as a kubelet's patch does.
+pub async fn post_status(
+    client: &Client,
+    key: &Key,
+    uid: &str,
+    status: &impl serde::Serialize,
+) -> Result<(), WriteError> {
+    patch_status(client, key, uid, &serde_json::to_value(status)?).await
+}
+
+/// [`post_status`] for a status that is a value already.
+pub async fn patch_status(client: &Client, key: &Key, uid: &str, status: &Value) -> Result<(), WriteError> {
     let body = serde_json::to_vec(&json!({"metadata": {"uid": uid}, "status": status}))?;
     let request = http::Request::patch(format!("{}/status", pod_path(key)))
         .header(http::header::CONTENT_TYPE, "application/strategic-merge-patch+json")
