@@ -7,6 +7,7 @@ pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
 pub mod endpointslice;
+pub mod ephemeral_volume;
 pub mod garbage;
 mod kinds;
 pub mod mirroring;
@@ -14,12 +15,14 @@ mod mutant;
 pub mod namespace;
 pub mod nodelifecycle;
 pub mod owner;
+pub mod persistent_volume;
 pub mod pod;
 pub mod podgc;
 pub mod quota;
 pub mod replicaset;
 pub mod serviceaccount;
 mod spawner;
+pub mod volume_protection;
 mod write;
 
 pub use spawner::Spawner;
@@ -82,6 +85,10 @@ pub async fn run_all(
     nodelifecycle::taint_eviction(&spawner);
     podgc::pod_gc(&spawner);
     disruption::disruption(&spawner);
+    persistent_volume::persistent_volumes(&spawner);
+    volume_protection::claim_protection(&spawner);
+    volume_protection::volume_protection(&spawner);
+    ephemeral_volume::ephemeral_volumes(&spawner);
     // Last: it takes over the mirrors that the others asked for.
     let (kinds, discovery) =
         kinds::Kinds::follow(spawner.client("generic-garbage-collector"), spawner.reflectors.clone());

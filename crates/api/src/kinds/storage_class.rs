@@ -111,6 +111,14 @@ pub fn is_default(class: &StorageClass) -> bool {
     says(DEFAULT_ANNOTATION) || says(DEFAULT_BETA_ANNOTATION)
 }
 
+/// The class of claims that name none: of several defaults the youngest, then the first by name
+/// (`pkg/volume/util/storageclass.go`).
+pub fn default_class<'a>(classes: impl IntoIterator<Item = &'a StorageClass>) -> Option<&'a StorageClass> {
+    let age = |c: &StorageClass| c.metadata.creation_timestamp.as_ref().map(|t| t.0);
+    let defaults = classes.into_iter().filter(|c| is_default(c));
+    defaults.min_by(|a, b| age(b).cmp(&age(a)).then_with(|| a.metadata.name.cmp(&b.metadata.name)))
+}
+
 /// `validateProvisioner`: of classes and VolumeAttributesClasses.
 pub fn provisioner(name: &str, path: &Path) -> Errors {
     if name.is_empty() {

@@ -3,10 +3,10 @@
 use isopod_api::k8s::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use isopod_api::k8s::api::storage::v1::StorageClass;
 use isopod_api::k8s::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use isopod_api::kinds::storage_class::default_class;
 
 pub const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 pub const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
-const DEFAULT_CLASS: &str = "storageclass.kubernetes.io/is-default-class";
 const LEGACY_CLASS: &str = "volume.beta.kubernetes.io/storage-class";
 
 pub fn admit_claim(claim: &mut PersistentVolumeClaim, classes: &[StorageClass]) {
@@ -24,17 +24,6 @@ pub fn admit_volume(volume: &mut PersistentVolume) {
     protect(&mut volume.metadata, VOLUME_FINALIZER);
 }
 
-/// Of several defaults the youngest, then the first by name (`pkg/volume/util/storageclass.go`).
-fn default_class(classes: &[StorageClass]) -> Option<&StorageClass> {
-    let marked = |c: &&StorageClass| {
-        c.metadata.annotations.as_ref().and_then(|a| a.get(DEFAULT_CLASS)).is_some_and(|v| v == "true")
-    };
-    classes.iter().filter(marked).min_by(|a, b| {
-        let age = |c: &StorageClass| c.metadata.creation_timestamp.as_ref().map(|t| t.0);
-        age(b).cmp(&age(a)).then_with(|| a.metadata.name.cmp(&b.metadata.name))
-    })
-}
-
 fn protect(metadata: &mut ObjectMeta, finalizer: &str) {
     let finalizers = metadata.finalizers.get_or_insert_default();
     if !finalizers.iter().any(|f| f == finalizer) {
@@ -45,11 +34,12 @@ fn protect(metadata: &mut ObjectMeta, finalizer: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use isopod_api::kinds::storage_class::DEFAULT_ANNOTATION;
     use serde_json::{Value, json};
 
     fn class(name: &str, default: &str, created: &str) -> StorageClass {
         serde_json::from_value(json!({"provisioner": "p", "metadata":
-            {"name": name, "creationTimestamp": created, "annotations": {DEFAULT_CLASS: default}}}))
+            {"name": name, "creationTimestamp": created, "annotations": {DEFAULT_ANNOTATION: default}}}))
         .unwrap()
     }
 
