@@ -2,5 +2,6 @@
 pub mod agent;
 pub mod hollow;
 pub mod seams;
+pub mod stream;
 pub mod volumes;
 mod write;

@@ -55,8 +55,15 @@ pub trait Running: Send + Sync + 'static {
     async fn container(&self, namespace: &str, pod: &str, container: &str, previous: bool) -> Option<RunningContainer>;
     /// A file by which the pod's network namespace can be entered; `None` inside for the machine's own.
     async fn netns(&self, namespace: &str, pod: &str) -> Option<Option<PathBuf>>;
-    /// All pods of this node, for metrics.
+    /// All pods of this node, with the newest status known.
     async fn pods(&self) -> Vec<Pod>;
+    /// One of them.
+    async fn pod(&self, namespace: &str, pod: &str) -> Option<Pod> {
+        let named = |p: &Pod| {
+            p.metadata.name.as_deref() == Some(pod) && p.metadata.namespace.as_deref().unwrap_or_default() == namespace
+        };
+        self.pods().await.into_iter().find(named)
+    }
 }
 
 /// One instance of a container.
