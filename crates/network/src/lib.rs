@@ -2,10 +2,14 @@
 //! here: the node agent translates them into the plain types of [`contract`].
 //!
 //! - [`pod`]: [`pod::Links`] gives each pod a routed veth pair and an address (`PodNetwork`).
+//! - [`drain`]: what a pod's sockets say about requests in flight (`Sockets`).
+//! - [`dns`]: cluster DNS; [`proxy`]: HTTP by the request, for Service ports that say they speak it.
 //! - `netlink`: raw messages to the kernel; [`netns`]: work inside another network namespace.
 pub mod contract;
+pub mod dns;
 pub mod drain;
 mod netlink;
 pub mod netns;
 pub mod pod;
+pub mod proxy;
 mod range;
