@@ -47,7 +47,10 @@ impl Range {
 pub enum Verdict {
     Answer(Answer),
     /// An alias that leads out of the cluster: `answers`, and whatever the machine's resolvers know of `target`.
-    Alias { answers: Vec<Row>, target: Name },
+    Alias {
+        answers: Vec<Row>,
+        target: Name,
+    },
     /// Not ours.
     Forward,
 }

@@ -48,7 +48,11 @@ async fn ask_one(resolver: SocketAddr, query: &Query) -> io::Result<Message> {
     question.add_query(query.clone());
     let bytes = question.to_vec().map_err(io::Error::other)?;
     // A port of its own for each question is what makes forged answers hard (RFC 5452).
-    let any = if resolver.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)) };
+    let any = if resolver.is_ipv4() {
+        (Ipv4Addr::UNSPECIFIED, 0).into()
+    } else {
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
+    };
     let socket = UdpSocket::bind(any).await?;
     socket.connect(resolver).await?;
     socket.send(&bytes).await?;

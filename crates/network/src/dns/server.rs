@@ -76,7 +76,8 @@ impl DnsServer {
         match verdict {
             Verdict::Answer(mut found) => {
                 // Clients take the first: in any order, so that they spread.
-                if matches!(query.query_type(), RecordType::A | RecordType::AAAA | RecordType::SRV) && !is_alias(&found) {
+                if matches!(query.query_type(), RecordType::A | RecordType::AAAA | RecordType::SRV) && !is_alias(&found)
+                {
                     found.answers.shuffle(&mut rand::rng());
                 }
                 found
@@ -128,7 +129,8 @@ impl RequestHandler for DnsServer {
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.response_code = found.code;
         metadata.recursion_available = true;
-        metadata.authoritative = found.authority.iter().any(|r| r.record_type() == RecordType::SOA) || metadata.authoritative;
+        metadata.authoritative =
+            found.authority.iter().any(|r| r.record_type() == RecordType::SOA) || metadata.authoritative;
         let mut edns = Edns::new();
         edns.set_max_payload(request.max_payload().clamp(512, UDP_PAYLOAD));
         let mut builder = MessageResponseBuilder::from_message_request(request);

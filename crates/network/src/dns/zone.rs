@@ -31,8 +31,12 @@ pub enum Record {
         ports: Vec<Port>,
     },
     /// Ready endpoints only.
-    Headless { endpoints: Vec<Endpoint> },
-    External { name: String },
+    Headless {
+        endpoints: Vec<Endpoint>,
+    },
+    External {
+        name: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -66,8 +70,15 @@ impl Endpoint {
 #[serde(rename_all = "camelCase", tag = "change")]
 pub enum Change {
     /// None: it is gone.
-    Service { namespace: String, name: String, record: Option<Record> },
-    Namespace { name: String, exists: bool },
+    Service {
+        namespace: String,
+        name: String,
+        record: Option<Record>,
+    },
+    Namespace {
+        name: String,
+        exists: bool,
+    },
 }
 
 fn dashed(address: IpAddr) -> String {

@@ -124,14 +124,22 @@ impl Forwarder {
                 Err(Failed::Unsent(again)) => request = again,
                 Err(Failed::Sent(error)) => {
                     tracing::debug!(%address, %error, "request failed");
-                    return Err(refusal(StatusCode::BAD_GATEWAY, "the endpoint closed the connection without an answer"));
+                    return Err(refusal(
+                        StatusCode::BAD_GATEWAY,
+                        "the endpoint closed the connection without an answer",
+                    ));
                 }
             }
         }
         Err(refusal(StatusCode::BAD_GATEWAY, "no endpoint accepts connections"))
     }
 
-    async fn send_to(&self, address: SocketAddr, upstream: Upstream, request: Request<Outgoing>) -> Result<Response<Answer>, Failed> {
+    async fn send_to(
+        &self,
+        address: SocketAddr,
+        upstream: Upstream,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Answer>, Failed> {
         match upstream {
             Upstream::Http1 { mut sender, reused } => {
                 let copy = if reused { Copy::of(&request) } else { None };

@@ -1,7 +1,7 @@
 //! What must not, and what should, go on from one connection to the next (RFC 9110 §7.6.1).
 use http::header::{
-    CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
-    UPGRADE,
+    CONNECTION, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Request, Version};
@@ -40,7 +40,8 @@ pub fn strip(headers: &mut HeaderMap, upgrade: bool) {
 /// Makes a client's request one to a pod.
 pub fn onward<B>(request: &mut Request<B>, client: IpAddr, version: Version, upgrade: bool) {
     // An HTTP/1.0 client has no chunks to understand, and a pod that hears 1.0 sends none.
-    let version = if request.version() == Version::HTTP_10 && version == Version::HTTP_11 { Version::HTTP_10 } else { version };
+    let version =
+        if request.version() == Version::HTTP_10 && version == Version::HTTP_11 { Version::HTTP_10 } else { version };
     strip(request.headers_mut(), upgrade);
     // The server side has told the client to go on already.
     request.headers_mut().remove(EXPECT);
@@ -126,18 +127,46 @@ mod tests {
             onward(&mut r, client, version, upgrade);
             show(&r)
         };
-        let hops = [("host", "web"), ("connection", "keep-alive, X-Mine"), ("keep-alive", "timeout=5"), ("x-mine", "1"), ("te", "gzip"),
-            ("x-forwarded-for", "198.51.100.7"), ("expect", "100-continue")];
-        assert_eq!(go(request(Version::HTTP_11, "/a?b=c", &hops), Version::HTTP_11), "/a?b=c HTTP/1.1 | host: web | x-forwarded-for: 198.51.100.7, 192.0.2.1");
+        let hops = [
+            ("host", "web"),
+            ("connection", "keep-alive, X-Mine"),
+            ("keep-alive", "timeout=5"),
+            ("x-mine", "1"),
+            ("te", "gzip"),
+            ("x-forwarded-for", "198.51.100.7"),
+            ("expect", "100-continue"),
+        ];
+        assert_eq!(
+            go(request(Version::HTTP_11, "/a?b=c", &hops), Version::HTTP_11),
+            "/a?b=c HTTP/1.1 | host: web | x-forwarded-for: 198.51.100.7, 192.0.2.1"
+        );
         let socket = [("host", "web"), ("connection", "Upgrade"), ("upgrade", "websocket")];
-        assert_eq!(go(request(Version::HTTP_11, "/", &socket), Version::HTTP_11),
-            "/ HTTP/1.1 | connection: upgrade | host: web | upgrade: websocket | x-forwarded-for: 192.0.2.1");
-        assert_eq!(go(request(Version::HTTP_10, "/", &[]), Version::HTTP_11), "/ HTTP/1.0 | x-forwarded-for: 192.0.2.1");
-        assert_eq!(go(request(Version::HTTP_11, "/p", &[("host", "web:80"), ("te", "trailers")]), Version::HTTP_2),
-            "http://web:80/p HTTP/2.0 | te: trailers | x-forwarded-for: 192.0.2.1");
+        assert_eq!(
+            go(request(Version::HTTP_11, "/", &socket), Version::HTTP_11),
+            "/ HTTP/1.1 | connection: upgrade | host: web | upgrade: websocket | x-forwarded-for: 192.0.2.1"
+        );
+        assert_eq!(
+            go(request(Version::HTTP_10, "/", &[]), Version::HTTP_11),
+            "/ HTTP/1.0 | x-forwarded-for: 192.0.2.1"
+        );
+        assert_eq!(
+            go(request(Version::HTTP_11, "/p", &[("host", "web:80"), ("te", "trailers")]), Version::HTTP_2),
+            "http://web:80/p HTTP/2.0 | te: trailers | x-forwarded-for: 192.0.2.1"
+        );
         let two = request(Version::HTTP_2, "http://web/p", &[("cookie", "a=1"), ("cookie", "b=2")]);
-        assert_eq!(go(two, Version::HTTP_11), "/p HTTP/1.1 | cookie: a=1; b=2 | host: web | x-forwarded-for: 192.0.2.1");
-        let h2c = [("host", "web"), ("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AAMAAABkAARAAAAAAAIAAAAA")];
-        assert_eq!(go(request(Version::HTTP_11, "/", &h2c), Version::HTTP_11), "/ HTTP/1.1 | host: web | x-forwarded-for: 192.0.2.1");
+        assert_eq!(
+            go(two, Version::HTTP_11),
+            "/p HTTP/1.1 | cookie: a=1; b=2 | host: web | x-forwarded-for: 192.0.2.1"
+        );
+        let h2c = [
+            ("host", "web"),
+            ("connection", "Upgrade, HTTP2-Settings"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABkAARAAAAAAAIAAAAA"),
+        ];
+        assert_eq!(
+            go(request(Version::HTTP_11, "/", &h2c), Version::HTTP_11),
+            "/ HTTP/1.1 | host: web | x-forwarded-for: 192.0.2.1"
+        );
     }
 }

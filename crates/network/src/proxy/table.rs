@@ -121,7 +121,8 @@ mod tests {
     #[test]
     fn clients_with_affinity_stay() {
         let sticky = |all: &[(u8, &str)]| Eligible { affinity: true, ..backends(all).eligible() };
-        let (four, three) = (sticky(&[(1, "r"), (2, "r"), (3, "r"), (4, "r")]), sticky(&[(1, "r"), (2, "r"), (3, "r")]));
+        let (four, three) =
+            (sticky(&[(1, "r"), (2, "r"), (3, "r"), (4, "r")]), sticky(&[(1, "r"), (2, "r"), (3, "r")]));
         let (mut moved, mut used) = (0, std::collections::BTreeSet::new());
         for n in 0..200 {
             let client = [192, 0, 2, n].into();
@@ -139,8 +140,15 @@ mod tests {
 
     #[test]
     fn app_protocols() {
-        let table = [("http", Some(Protocol::Http)), ("HTTP", Some(Protocol::Http)), ("kubernetes.io/ws", Some(Protocol::Http)),
-            ("kubernetes.io/h2c", Some(Protocol::H2c)), ("https", None), ("kubernetes.io/wss", None), ("mysql", None)];
+        let table = [
+            ("http", Some(Protocol::Http)),
+            ("HTTP", Some(Protocol::Http)),
+            ("kubernetes.io/ws", Some(Protocol::Http)),
+            ("kubernetes.io/h2c", Some(Protocol::H2c)),
+            ("https", None),
+            ("kubernetes.io/wss", None),
+            ("mysql", None),
+        ];
         for (name, expected) in table {
             assert_eq!(Protocol::of_app_protocol(name), expected, "{name}");
         }

@@ -188,7 +188,10 @@ async fn bodies_upgrades_and_old_clients_pass() {
     let upgrade = Request::get("/").header("host", "web").header("connection", "upgrade").header("upgrade", "echo");
     sender.ready().await.unwrap();
     let response = sender.send_request(upgrade.body(Full::default()).unwrap()).await.unwrap();
-    assert_eq!((response.status(), &response.headers()["upgrade"]), (StatusCode::SWITCHING_PROTOCOLS, &"echo".parse().unwrap()));
+    assert_eq!(
+        (response.status(), &response.headers()["upgrade"]),
+        (StatusCode::SWITCHING_PROTOCOLS, &"echo".parse().unwrap())
+    );
     let mut tunnel = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
     tunnel.write_all(b"ping").await.unwrap();
     let mut bytes = [0; 4];
@@ -225,7 +228,11 @@ async fn speaks_http2_without_tls() {
     }
     assert_eq!(answered, BTreeMap::from([("a GET HTTP/2.0 0".into(), 5), ("b GET HTTP/2.0 0".into(), 15)]));
     until("the connection to a is closed", || a.open.load(Ordering::SeqCst) == 0).await;
-    assert_eq!(ask(&mut client(at).await, 4).await, BTreeMap::from([("b".into(), 4)]), "an HTTP/1 client is translated");
+    assert_eq!(
+        ask(&mut client(at).await, 4).await,
+        BTreeMap::from([("b".into(), 4)]),
+        "an HTTP/1 client is translated"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

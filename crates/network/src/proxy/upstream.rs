@@ -22,8 +22,13 @@ pub type Http2 = http2::SendRequest<Outgoing>;
 /// A way to send a request to a pod.
 pub enum Upstream {
     /// `reused`: it has carried requests before, so the pod may be closing it right now.
-    Http1 { sender: Http1, reused: bool },
-    Http2 { sender: Http2 },
+    Http1 {
+        sender: Http1,
+        reused: bool,
+    },
+    Http2 {
+        sender: Http2,
+    },
 }
 
 /// Idle HTTP/1 connections, and the one HTTP/2 connection, by pod.

@@ -1,8 +1,8 @@
 //! Threads that serve: each has its own runtime and its own connections to pods, so that no request crosses a thread; all accept
 //! from the same listening sockets.
 use super::forward::{Forwarder, Port};
+use super::table::{Backends, Protocol};
 use super::tunnel::Open;
-use super::table::{Backends, Eligible, Protocol};
 use super::upstream::Pool;
 use crate::contract::PortName;
 use hyper::server::conn::http1;
@@ -262,7 +262,13 @@ impl Serving {
                         open: Arc::clone(&self.open),
                     });
                     let protocol = port.eligible.read().protocol;
-                    tokio::spawn(serve_client(stream, forwarder, protocol, Open::new(&self.open), self.graceful.clone()));
+                    tokio::spawn(serve_client(
+                        stream,
+                        forwarder,
+                        protocol,
+                        Open::new(&self.open),
+                        self.graceful.clone(),
+                    ));
                 }
                 Err(error) => {
                     // One client's connection that failed is no reason to stop; a full table is one to wait.
@@ -274,7 +280,13 @@ impl Serving {
     }
 }
 
-async fn serve_client(stream: TcpStream, forwarder: Arc<Forwarder>, protocol: Protocol, open: Open, graceful: CancellationToken) {
+async fn serve_client(
+    stream: TcpStream,
+    forwarder: Arc<Forwarder>,
+    protocol: Protocol,
+    open: Open,
+    graceful: CancellationToken,
+) {
     let _open = open;
     if let Err(error) = stream.set_nodelay(true) {
         return tracing::debug!(%error, "client gone");

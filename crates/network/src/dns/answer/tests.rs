@@ -12,7 +12,10 @@ fn port(name: &str, protocol: &str, port: u16) -> Port {
 
 fn scope() -> Scope {
     let range = |address: &str, length| Range { address: ip(address), length };
-    Scope { domain: "cluster.local".into(), ranges: vec![range("10.1.0.0", 16), range("10.96.0.0", 12), range("fd00::", 48)] }
+    Scope {
+        domain: "cluster.local".into(),
+        ranges: vec![range("10.1.0.0", 16), range("10.96.0.0", 12), range("fd00::", 48)],
+    }
 }
 
 fn zone() -> Zone {
@@ -22,7 +25,13 @@ fn zone() -> Zone {
         ports: vec![port("sql", "tcp", 3306)],
     };
     let records = [
-        ("web", Record::Cluster { addresses: vec![ip("10.96.0.7"), ip("fd00::7")], ports: vec![port("http", "tcp", 80), port("", "udp", 9)] }),
+        (
+            "web",
+            Record::Cluster {
+                addresses: vec![ip("10.96.0.7"), ip("fd00::7")],
+                ports: vec![port("http", "tcp", 80), port("", "udp", 9)],
+            },
+        ),
         ("db", Record::Headless { endpoints: vec![endpoint("10.1.0.2", Some("db-0")), endpoint("10.1.0.3", None)] }),
         ("empty", Record::Headless { endpoints: vec![] }),
         ("out", Record::External { name: "example.org".into() }),
@@ -84,7 +93,11 @@ fn names_forwards() {
         ("empty.ns.svc.cluster.local", T::A, "NXDOMAIN of cluster.local."),
         ("out.ns.svc.cluster.local", T::A, "out.ns.svc.cluster.local. CNAME example.org.; then example.org."),
         ("out.ns.svc.cluster.local", T::CNAME, "out.ns.svc.cluster.local. CNAME example.org."),
-        ("in.ns.svc.cluster.local", T::A, "in.ns.svc.cluster.local. CNAME web.ns.svc.cluster.local.; web.ns.svc.cluster.local. A 10.96.0.7"),
+        (
+            "in.ns.svc.cluster.local",
+            T::A,
+            "in.ns.svc.cluster.local. CNAME web.ns.svc.cluster.local.; web.ns.svc.cluster.local. A 10.96.0.7",
+        ),
         ("ns.svc.cluster.local", T::A, "no data"),
         ("bare.svc.cluster.local", T::A, "no data"),
         ("nope.svc.cluster.local", T::A, "NXDOMAIN of cluster.local."),
@@ -102,18 +115,25 @@ fn names_forwards() {
     for (name, kind, expected) in table {
         assert_eq!(ask(&zone, name, kind), expected, "{name} {kind}");
     }
-    assert!(ask(&zone, "cluster.local", T::SOA).starts_with("cluster.local. SOA ns.dns.cluster.local. hostmaster.cluster.local."));
+    assert!(
+        ask(&zone, "cluster.local", T::SOA)
+            .starts_with("cluster.local. SOA ns.dns.cluster.local. hostmaster.cluster.local.")
+    );
 }
 
 #[test]
 fn ports() {
     let zone = zone();
     let table = [
-        ("_http._tcp.web.ns.svc.cluster.local",
-         "_http._tcp.web.ns.svc.cluster.local. SRV 0 100 80 web.ns.svc.cluster.local. + web.ns.svc.cluster.local. A 10.96.0.7; web.ns.svc.cluster.local. AAAA fd00::7"),
+        (
+            "_http._tcp.web.ns.svc.cluster.local",
+            "_http._tcp.web.ns.svc.cluster.local. SRV 0 100 80 web.ns.svc.cluster.local. + web.ns.svc.cluster.local. A 10.96.0.7; web.ns.svc.cluster.local. AAAA fd00::7",
+        ),
         ("_http._udp.web.ns.svc.cluster.local", "NXDOMAIN of cluster.local."),
-        ("_sql._tcp.db.ns.svc.cluster.local",
-         "_sql._tcp.db.ns.svc.cluster.local. SRV 0 50 3306 db-0.db.ns.svc.cluster.local.; _sql._tcp.db.ns.svc.cluster.local. SRV 0 50 3306 10-1-0-3.db.ns.svc.cluster.local. + db-0.db.ns.svc.cluster.local. A 10.1.0.2; 10-1-0-3.db.ns.svc.cluster.local. A 10.1.0.3"),
+        (
+            "_sql._tcp.db.ns.svc.cluster.local",
+            "_sql._tcp.db.ns.svc.cluster.local. SRV 0 50 3306 db-0.db.ns.svc.cluster.local.; _sql._tcp.db.ns.svc.cluster.local. SRV 0 50 3306 10-1-0-3.db.ns.svc.cluster.local. + db-0.db.ns.svc.cluster.local. A 10.1.0.2; 10-1-0-3.db.ns.svc.cluster.local. A 10.1.0.3",
+        ),
         ("_sql._tcp.empty.ns.svc.cluster.local", "NXDOMAIN of cluster.local."),
         ("_tcp.db.ns.svc.cluster.local", "no data"),
         ("sql.tcp.db.ns.svc.cluster.local", "NXDOMAIN of cluster.local."),

@@ -51,7 +51,8 @@ struct Lab {
 async fn serve(resolvers: Vec<SocketAddr>) -> Lab {
     let scope = Scope { domain: "cluster.local".into(), ranges: Vec::new() };
     let dns = DnsServer::new(scope, Forwarder::new(resolvers));
-    let service = |name: &str, record| Change::Service { namespace: "ns".into(), name: name.into(), record: Some(record) };
+    let service =
+        |name: &str, record| Change::Service { namespace: "ns".into(), name: name.into(), record: Some(record) };
     let many = (1..=200).map(|n| super::super::zone::Endpoint {
         address: Ipv4Addr::new(10, 1, 0, n).into(),
         hostname: None,
@@ -71,7 +72,8 @@ async fn serve(resolvers: Vec<SocketAddr>) -> Lab {
 /// `dig` of Debian's bind9-dnsutils.
 async fn dig(lab: &Lab, args: &[&str]) -> String {
     let (at, port) = (format!("@{}", lab.at.ip()), lab.at.port().to_string());
-    let output = tokio::process::Command::new("dig").args([&at, "-p", &port]).args(args).output().await.expect("dig is needed");
+    let output =
+        tokio::process::Command::new("dig").args([&at, "-p", &port]).args(args).output().await.expect("dig is needed");
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -85,9 +87,13 @@ async fn dig_is_content() {
     assert_eq!(short(dig(&lab, &["+short", "out.ns.svc.cluster.local"]).await), "example.org. 192.0.2.0");
     let missing = dig(&lab, &["nope.ns.svc.cluster.local"]).await;
     assert!(missing.contains("status: NXDOMAIN") && missing.contains("SOA"), "{missing}");
-    assert!(!missing.contains("WARNING"), "{missing}");
+    assert!(!missing.contains("recursion requested but not available"), "{missing}");
     let text = dig(&lab, &["+short", "many.ns.svc.cluster.local"]).await;
-    assert_eq!(text.lines().filter(|l| l.starts_with("10.1.0.")).count(), 200, "too much for UDP goes over TCP: {text}");
+    assert_eq!(
+        text.lines().filter(|l| l.starts_with("10.1.0.")).count(),
+        200,
+        "too much for UDP goes over TCP: {text}"
+    );
     let refused = dig(&lab, &["-c", "CH", "-t", "TXT", "version.bind"]).await;
     assert!(refused.contains("status: REFUSED"), "{refused}");
 }
