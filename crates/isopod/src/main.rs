@@ -22,6 +22,8 @@ struct Cli {
     /// Say more: -v what happens, -vv everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    #[command(flatten)]
+    global: isopod_cli::Global,
     #[command(subcommand)]
     command: Command,
 }
@@ -43,6 +45,8 @@ enum Command {
     Encryption(command::encryption::Verb),
     /// The version of this binary and of the API it serves.
     Version(command::version::Args),
+    #[command(flatten)]
+    Verb(isopod_cli::Verb),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Command::Server(args) => command::server::run(&args, cli.verbose),
         Command::Encryption(verb) => command::encryption::run(&verb),
         Command::Version(args) => command::version::run(&args),
+        Command::Verb(verb) => command::verb::run(&verb, &cli.global),
     };
     match done {
         Ok(code) => code,
