@@ -1,5 +1,6 @@
 //! Services in the kernel, on machines of the test's own: every kind of Service from the machine, from a pod, from outside, and from
 //! the endpoint itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails panics")]
 mod lab;
 use isopod_network::contract::{
     Endpoint, HostPort, PodNetwork, PortName, Protocol, ServicePath, ServicePort, ServiceTable,

@@ -251,7 +251,8 @@ fn which_endpoints_are_used() {
     let far = at(4, false, true, true, false);
     let starting = at(5, true, false, false, false);
     // a name, endpoints, used by the cluster, used on this node
-    let cases: &[(&str, &[&Endpoint], &[u8], &[u8])] = &[
+    type Case<'a> = (&'a str, &'a [&'a Endpoint], &'a [u8], &'a [u8]);
+    let cases: &[Case<'_>] = &[
         ("ready ones only", &[&ready, &leaving, &broken, &starting], &[1], &[1]),
         ("none ready: those that still serve", &[&leaving, &broken, &starting], &[2], &[2]),
         ("none serves", &[&broken, &starting], &[], &[]),
