@@ -248,6 +248,7 @@ fn config(step: &OneShot) -> ContainerConfig {
         source: MountSource::Tmpfs { size_bytes: Some(64 << 20) },
         target: "/dev/shm".into(),
         read_only: false,
+        recursive_read_only: false,
         propagation: Propagation::Private,
     }];
     mounts.extend(step.mounts.iter().cloned());

@@ -165,7 +165,11 @@ fn mounts(config: &ContainerConfig, around: &Surroundings) -> Result<Vec<Value>>
             let message = format!("{} must be an absolute path", mount.target.display());
             return Err(RuntimeError::invalid(format!("mounts[{index}].target"), message));
         }
-        let write = if mount.read_only { "ro" } else { "rw" };
+        let write = match (mount.read_only, mount.recursive_read_only) {
+            (true, true) => "rro",
+            (true, false) => "ro",
+            (false, _) => "rw",
+        };
         mounts.push(match &mount.source {
             MountSource::Bind(source) => {
                 json!({"destination": mount.target, "type": "bind", "source": source, "options": ["rbind", write]})
@@ -255,6 +259,7 @@ mod tests {
             source: MountSource::Tmpfs { size_bytes: Some(64) },
             target: "/dev/shm".into(),
             read_only: false,
+            recursive_read_only: false,
             propagation: Propagation::HostToContainer,
         };
         let config = ContainerConfig { mounts: vec![own], ..config() };
