@@ -50,6 +50,11 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // A pod's supervisor must have one thread: before anything else could start one.
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|mode| mode == "shim") {
+        return ExitCode::from(u8::try_from(isopod_runtime::shim::main(args)).unwrap_or(u8::MAX));
+    }
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Up(args) => command::up::run(&args),
