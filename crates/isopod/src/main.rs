@@ -50,10 +50,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // A pod's supervisor must have one thread: before anything else could start one.
+    // What outlives the server. A pod's supervisor must have one thread: before anything else could start one.
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|mode| mode == "shim") {
-        return ExitCode::from(u8::try_from(isopod_runtime::shim::main(args)).unwrap_or(u8::MAX));
+    let status = |status: i32| ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX));
+    match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
+        Some("shim") => return status(isopod_runtime::shim::main(args)),
+        Some("edge") => return status(isopod_network::edge::main(args)),
+        _ => {}
     }
     let cli = Cli::parse();
     let done = match cli.command {

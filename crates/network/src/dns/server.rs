@@ -61,6 +61,11 @@ impl DnsServer {
         *self.inner.zone.write() = fresh;
     }
 
+    /// What makes an empty zone this one.
+    pub fn changes(&self) -> Vec<Change> {
+        self.inner.zone.read().changes()
+    }
+
     /// Answers what comes in on these sockets until the returned server is dropped or shut down. Must be called within a tokio
     /// runtime.
     pub fn serve(&self, datagrams: Vec<UdpSocket>, listeners: Vec<TcpListener>) -> Server<Self> {
