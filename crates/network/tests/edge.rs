@@ -149,10 +149,24 @@ async fn echo(tunnel: &mut TcpStream, text: &[u8]) {
     assert_eq!(back, text);
 }
 
+/// Whatever happens, no process is left.
+struct Ended<'a>(&'a Path);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        use std::io::{Read, Write};
+        let frame = isopod_network::edge::protocol::encode(&isopod_network::edge::protocol::Request::from(Call::Stop));
+        if let (Ok(frame), Ok(mut stream)) = (frame, std::os::unix::net::UnixStream::connect(self.0.join(SOCKET))) {
+            let _sent = stream.write_all(&frame).and_then(|()| stream.read(&mut [0; 64]));
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outlives_adopts_hands_over_and_comes_back() {
     let directory = tempfile::tempdir().unwrap();
     let dir = directory.path();
+    let _ended = Ended(dir);
     let record = Record::Cluster { addresses: vec!["10.96.0.7".parse().unwrap()], ports: Vec::new() };
     let service = Change::Service { namespace: "ns".into(), name: "web".into(), record: Some(record) };
     let first = EdgeClient::start_or_adopt(config(dir, "one")).await.unwrap();

@@ -203,8 +203,10 @@ impl Keeper {
 
     async fn ask(&mut self, request: Call) -> Result<()> {
         let Some(stream) = self.stream.as_mut() else { return Err(invalid("not connected")) };
+        // A new process serves nothing until it is told; that is not news, as it is about to serve where the one before did.
+        let news = matches!(request, Call::Proxy { .. }) || !self.known[1];
         match call(stream, request).await {
-            Ok(Reply::Done { listening }) => {
+            Ok(Reply::Done { listening }) if news => {
                 let listening: BTreeMap<_, _> = listening.into_iter().collect();
                 self.tell.send_if_modified(|then| {
                     let changed = **then != listening;
@@ -213,6 +215,7 @@ impl Keeper {
                 });
                 Ok(())
             }
+            Ok(Reply::Done { .. }) => Ok(()),
             Ok(other) => Err(invalid(&format!("an unexpected reply: {other:?}"))),
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(invalid(&error.to_string())),
             Err(error) => Err(kernel("asking the edge process", error)),

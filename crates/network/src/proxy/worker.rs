@@ -208,7 +208,9 @@ impl Proxy {
 
     /// Accepts no more (somebody else does, on the same sockets) and lets clients go, each after an answer.
     pub async fn retire(&self) {
-        for served in self.ports.lock().await.values() {
+        // The listeners go with the table: one that is open here and accepted by nobody would swallow connections if the process
+        // that has it now were to die.
+        for served in std::mem::take(&mut *self.ports.lock().await).into_values() {
             served.until.cancel();
         }
         self.workers.drain().await;
