@@ -34,15 +34,22 @@ pub enum Verbs {
     NoDeleteCollection,
     /// create alone: reviews, bindings. Nothing is stored.
     CreateOnly,
+    /// get and list: what is measured. Nothing is stored.
+    ReadOnly,
 }
 
 impl Verbs {
+    /// Are there objects in the store?
+    pub fn stored(self) -> bool {
+        !matches!(self, Self::CreateOnly | Self::ReadOnly)
+    }
     /// The verbs as discovery lists them.
     pub fn names(self) -> &'static [&'static str] {
         match self {
             Self::All => &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
             Self::NoDeleteCollection => &["create", "delete", "get", "list", "patch", "update", "watch"],
             Self::CreateOnly => &["create"],
+            Self::ReadOnly => &["get", "list"],
         }
     }
 }

@@ -276,6 +276,7 @@ fn discovery(kind: &dyn KindOps) -> Vec<Value> {
         Verbs::All => &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         Verbs::NoDeleteCollection => &["create", "delete", "get", "list", "patch", "update", "watch"],
         Verbs::CreateOnly => &["create"],
+        Verbs::ReadOnly => &["get", "list"],
     };
     let namespaced = d.scope == Scope::Namespaced;
     let line = |name: &str, singular: &str, kind: &str, verbs: &[&str]| {

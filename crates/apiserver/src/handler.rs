@@ -282,8 +282,7 @@ fn allowed(resource: &Resource, info: &ResourceInfo, handlers: &subresource::Han
         Verbs::All => true,
         Verbs::NoDeleteCollection => info.verb != Verb::DeleteCollection,
         Verbs::CreateOnly => info.verb == Verb::Create,
-        #[allow(unreachable_patterns)]
-        _ => matches!(info.verb, Verb::Get | Verb::List),
+        Verbs::ReadOnly => matches!(info.verb, Verb::Get | Verb::List),
     };
     if fits && taken { Ok(()) } else { Err(ApiError::generic(405)) }
 }

@@ -14,6 +14,7 @@ pub mod endpoints;
 mod handler;
 mod local;
 mod lookup;
+mod metrics_api;
 pub mod negotiate;
 pub mod node_proxy;
 pub mod query;
@@ -78,7 +79,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            kinds: isopod_api::kinds::all(),
+            kinds: isopod_api::kinds::all().into_iter().chain(metrics_api::kinds()).collect(),
             authenticators: Vec::new(),
             authorizer: Arc::new(AuthenticatedMayAll),
             admission: Chain(vec![Arc::new(admission::NamespaceLifecycle)]),

@@ -2,7 +2,7 @@
 use crate::watch_cache::{Cache, Caches};
 use bytes::Bytes;
 use isopod_api::apply::{FieldSet, reset_fields};
-use isopod_api::catalogue::{Descriptor, KindOps, Scope, Verbs};
+use isopod_api::catalogue::{Descriptor, KindOps, Scope};
 use isopod_api::status::Named;
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
@@ -96,7 +96,7 @@ impl Resource {
         }
     }
     pub fn stored(&self) -> bool {
-        self.descriptor().verbs != Verbs::CreateOnly
+        self.descriptor().verbs.stored()
     }
 }
 
@@ -113,7 +113,7 @@ impl Resources {
         let mut all = Vec::with_capacity(kinds.len());
         for ops in kinds {
             let d = ops.descriptor();
-            let stored = d.verbs != Verbs::CreateOnly;
+            let stored = d.verbs.stored();
             let sharing = kinds.iter().filter(|k| stored && k.descriptor().storage == d.storage).count();
             let cache = stored.then(|| caches.register(d.storage, *ops));
             let resource = Arc::new(Resource::new(*ops, cache, sharing > 1));

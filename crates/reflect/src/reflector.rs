@@ -1,6 +1,5 @@
 //! Handles: [`Reflectors`] is the process's table of mirrors, [`Reflector`] is one of them.
 use crate::mirror::{IndexFn, Mirror};
-use crate::slim::Detail;
 use crate::source::{Filter, Metadata, Objects};
 use crate::subscribe::Subscription;
 use crate::{HasMeta, MetaReflector, Source, watch};
@@ -78,7 +77,7 @@ impl<K: HasMeta> Reflector<K> {
             + 'static,
     {
         let filter = Filter { fields: Some(format!("metadata.name={name}")), labels: None };
-        Self::start(Box::new(Objects { api: Api::namespaced(client, namespace), filter, detail: Detail::Whole }))
+        Self::start(Box::new(Objects { api: Api::namespaced(client, namespace), filter }))
     }
 
     fn mirror(&self) -> parking_lot::RwLockReadGuard<'_, Mirror<K>> {
@@ -160,14 +159,13 @@ impl Reflectors {
         Self { client, table: Arc::default() }
     }
 
-    /// The mirror of all objects of a kind. Pods are mirrored without what only their node needs (see [`crate`]).
+    /// The mirror of all objects of a kind.
     pub fn of<K>(&self) -> Reflector<K>
     where
         K: kube::Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     {
         let api = Api::all(self.client.clone());
-        let reflector =
-            self.typed(None, Selection::default(), |filter| Objects { api, filter, detail: Detail::ControlPlane });
+        let reflector = self.typed(None, Selection::default(), |filter| Objects { api, filter });
         let name = (K::group(&()).into_owned(), K::plural(&()).into_owned());
         self.table.lock().erased.entry(name).or_insert_with(|| Arc::new(reflector.clone()));
         reflector
@@ -179,7 +177,7 @@ impl Reflectors {
         K: kube::Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     {
         let api = Api::all(self.client.clone());
-        self.typed(None, selection, |filter| Objects { api, filter, detail: Detail::Whole })
+        self.typed(None, selection, |filter| Objects { api, filter })
     }
 
     /// The mirror of a selection within one namespace.
@@ -194,7 +192,7 @@ impl Reflectors {
             + 'static,
     {
         let api = Api::namespaced(self.client.clone(), namespace);
-        self.typed(Some(namespace.to_owned()), selection, |filter| Objects { api, filter, detail: Detail::Whole })
+        self.typed(Some(namespace.to_owned()), selection, |filter| Objects { api, filter })
     }
 
     fn typed<K>(

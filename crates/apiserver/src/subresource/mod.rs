@@ -34,6 +34,7 @@ pub fn builtin() -> Vec<Arc<dyn Handler>> {
         Arc::new(containers::PodContainers),
         Arc::new(finalize::NamespaceFinalize),
         Arc::new(streams::PodStreams),
+        Arc::new(crate::metrics_api::MetricsApi),
     ]
 }
 

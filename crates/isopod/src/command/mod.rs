@@ -5,5 +5,4 @@ pub mod encryption;
 pub mod server;
 pub mod status;
 pub mod up;
-pub mod verb;
 pub mod version;

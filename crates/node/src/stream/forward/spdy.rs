@@ -4,12 +4,15 @@ use super::super::wire::spdy::CREATION_TIMEOUT;
 use super::{Destination, Sink, carry};
 use bytes::Bytes;
 use std::collections::HashMap;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// A connection of which one stream has come.
+/// A connection of which one stream has come. It is accepted already: clients wait for that before they open the other.
 struct Half {
-    stream: Incoming,
+    is_data: bool,
+    input: mpsc::Receiver<Bytes>,
+    output: Outgoing,
     since: Instant,
 }
 
@@ -34,19 +37,19 @@ pub async fn forward(mut connection: Connection, to: Destination) {
             stream.refuse().await;
             continue;
         };
-        let request = request_id(&stream);
-        let Some(other) = halves.remove(&request) else {
-            halves.insert(request, Half { stream, since: Instant::now() });
-            continue;
-        };
-        if other.stream.header("streamtype") == stream.header("streamtype") {
+        let (request, is_data) = (request_id(&stream), stream.header("streamtype") == "data");
+        if halves.get(&request).is_some_and(|other| other.is_data == is_data) {
             stream.refuse().await;
-            halves.insert(request, other);
             continue;
         }
-        let (data, error) =
-            if stream.header("streamtype") == "data" { (stream, other.stream) } else { (other.stream, stream) };
-        connections.spawn(one(to.clone(), port, data, error));
+        let (input, output) = stream.accept().await;
+        let half = Half { is_data, input, output, since: Instant::now() };
+        let Some(other) = halves.remove(&request) else {
+            halves.insert(request, half);
+            continue;
+        };
+        let (data, error) = if is_data { (half, other) } else { (other, half) };
+        connections.spawn(one(to.clone(), port, data, error.output));
     }
     // The client has gone: nobody reads what pods still say.
     connections.abort_all();
@@ -72,9 +75,8 @@ impl Sink for Outgoing {
     }
 }
 
-async fn one(to: Destination, port: u16, data: Incoming, error: Incoming) {
-    let (input, mut output) = data.accept().await;
-    let (_, error) = error.accept().await;
+async fn one(to: Destination, port: u16, data: Half, error: Outgoing) {
+    let Half { input, mut output, .. } = data;
     match to.connect(port).await {
         Ok(connection) => carry(connection, input, &mut output).await,
         Err(message) => {

@@ -1,7 +1,7 @@
 //! Port-forward over WebSockets: SPDY bytes in its messages, or the classic form of the Python and JavaScript clients: the ports stand in
 //! the query, the n-th has the channels 2n (data) and 2n+1 (errors), and the first message of each names the port.
 use super::super::endpoints::Query;
-use super::super::wire::websocket::{Codec, Socket};
+use super::super::wire::websocket::{Codec, Socket, goodbye};
 use super::super::wire::{PIECE, QUEUE};
 use super::{Destination, Sink, carry};
 use bytes::Bytes;
@@ -64,7 +64,7 @@ pub fn tunnel(socket: Socket) -> DuplexStream {
                 break;
             }
         }
-        if let Err(error) = sink.close().await {
+        if let Err(error) = sink.send(goodbye()).await {
             tracing::debug!(%error, "a tunnel's WebSocket was closed already");
         }
         let abort = inbound.abort_handle();
@@ -118,7 +118,7 @@ pub async fn forward(socket: Socket, codec: Codec, ports: Vec<u16>, to: Destinat
                 return tracing::debug!(%error, "a port-forward's WebSocket ended");
             }
         }
-        if let Err(error) = sink.close().await {
+        if let Err(error) = sink.send(goodbye()).await {
             tracing::debug!(%error, "a port-forward's WebSocket was closed already");
         }
     };

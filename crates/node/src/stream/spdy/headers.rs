@@ -96,8 +96,9 @@ pub fn pack(headers: &Headers, first: bool) -> Vec<u8> {
     }
     // RFC 1950: deflate, window of 32 KiB, no dictionary.
     let mut block = if first { vec![0x78, 0x01] } else { Vec::new() };
-    // RFC 1951, 3.2.4: not the last block, stored; its length and the complement.
-    for piece in plain.chunks(usize::from(u16::MAX)) {
+    // RFC 1951, 3.2.4: not the last block, stored; its length and the complement. An empty one at the end, as a sync flush makes it:
+    // Go's reader hands nothing out before it, and fails when it is missing.
+    for piece in plain.chunks(usize::from(u16::MAX)).chain([[].as_slice()]) {
         let length = u16::try_from(piece.len()).unwrap_or(u16::MAX);
         block.push(0);
         block.extend_from_slice(&length.to_le_bytes());

@@ -15,7 +15,8 @@ const EVERY: Duration = Duration::from_secs(15);
 const SHORTEST_WINDOW: Duration = Duration::from_secs(10);
 /// A container whose start lies no further back is compared with its start, when nothing had been used: people ask soon.
 const FRESH: Duration = Duration::from_secs(60);
-const SHORTEST_FRESH: Duration = Duration::from_secs(1);
+/// Better a figure that jumps about than none in the first seconds.
+const SHORTEST_EARLY: Duration = Duration::from_secs(1);
 /// Looks kept of each thing: two of the regular ones are always older than the shortest window, and requests add theirs only then.
 const KEPT: usize = 4;
 
@@ -87,8 +88,10 @@ fn elapsed(from: Point, to: Timestamp) -> Duration {
 fn rate(points: &VecDeque<Point>, now: Point, started: Option<Timestamp>) -> Option<Rate> {
     let earlier = points.iter().rev().find(|p| elapsed(**p, now.at) >= SHORTEST_WINDOW).copied();
     let start = started.map(|at| Point { at, cpu_nanos: 0 });
-    let fresh = start.filter(|s| (SHORTEST_FRESH..FRESH).contains(&elapsed(*s, now.at)));
-    let from = earlier.or(fresh)?;
+    let fresh = start.filter(|s| (SHORTEST_EARLY..FRESH).contains(&elapsed(*s, now.at)));
+    // An agent that has just begun has nothing older.
+    let oldest = points.front().filter(|p| elapsed(**p, now.at) >= SHORTEST_EARLY).copied();
+    let from = earlier.or(fresh).or(oldest)?;
     let window = elapsed(from, now.at);
     // A counter that has gone back is another's.
     let used = now.cpu_nanos.checked_sub(from.cpu_nanos)?;
@@ -200,6 +203,10 @@ mod tests {
         assert_eq!(of(point(45, 37_500), None), Some((500_000_000, 15)), "against the newest");
         assert_eq!(of(point(35, 13_000), None), Some((500_000_000, 20)), "the newest is too near");
         assert_eq!(of(point(45, 29_000), None), None, "the counter went back");
+        let young = VecDeque::from([point(0, 0), point(2, 0)]);
+        let early = |now| rate(&young, now, None).map(|r| (r.nano_cores, r.window.as_secs()));
+        assert_eq!(early(point(4, 1_000)), Some((250_000_000, 4)), "nothing is old enough");
+        assert_eq!(early(point(0, 1_000)), None, "nor is this");
         let none = VecDeque::new();
         let fresh = |now, started| rate(&none, now, Some(started)).map(|r| (r.nano_cores, r.window.as_secs()));
         assert_eq!(fresh(point(4, 1_000), at(0)), Some((250_000_000, 4)), "since its start");

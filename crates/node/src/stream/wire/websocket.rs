@@ -15,7 +15,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_util::sync::CancellationToken;
 
@@ -171,7 +172,7 @@ async fn write(
         gone.cancel();
         return;
     }
-    if let Err(error) = sink.close().await {
+    if let Err(error) = sink.send(goodbye()).await {
         tracing::debug!(%error, "a WebSocket cannot be closed");
     }
 }
@@ -190,6 +191,11 @@ async fn send_all(
             Err(_) => sink.send(Message::Ping(Bytes::new())).await?,
         }
     }
+}
+
+/// The last word. Clients take a close without a code for a failure.
+pub fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
 /// The channel that is greeted: the lowest one that the client reads.

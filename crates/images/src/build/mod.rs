@@ -1,2 +1,0 @@
-//! Images from Dockerfiles.
-pub mod cache;
