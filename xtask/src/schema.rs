@@ -94,7 +94,7 @@ const KEPT: &str = "
 ListMeta.remainingItemCount ObjectMeta.deletionGracePeriodSeconds OwnerReference.*
 DaemonSetSpec.revisionHistoryLimit DaemonSetStatus.collisionCount DeploymentSpec.progressDeadlineSeconds DeploymentSpec.replicas DeploymentSpec.revisionHistoryLimit
 DeploymentStatus.collisionCount DeploymentStatus.terminatingReplicas ReplicaSetSpec.replicas ReplicaSetStatus.terminatingReplicas RollingUpdateStatefulSetStrategy.*
-StatefulSetSpec.replicas StatefulSetSpec.revisionHistoryLimit StatefulSetStatus.collisionCount StatefulSetStatus.availableReplicas StatefulSetOrdinals.*
+StatefulSetSpec.replicas StatefulSetSpec.serviceName StatefulSetSpec.revisionHistoryLimit StatefulSetStatus.collisionCount StatefulSetStatus.availableReplicas StatefulSetOrdinals.*
 HorizontalPodAutoscalerSpec.* HorizontalPodAutoscalerStatus.* HPAScalingRules.* MetricTarget.* MetricValueStatus.*
 CronJobSpec.failedJobsHistoryLimit CronJobSpec.startingDeadlineSeconds CronJobSpec.successfulJobsHistoryLimit CronJobSpec.suspend CronJobSpec.timeZone JobSpec.*
 JobStatus.ready JobStatus.terminating JobStatus.failedIndexes PodFailurePolicyOnExitCodesRequirement.* PodFailurePolicyOnPodConditionsPattern.* SuccessPolicyRule.*

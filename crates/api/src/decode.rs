@@ -72,6 +72,12 @@ pub fn decode(body: &[u8], format: Format, expected: Expected<'_>) -> Result<Dec
     }
 }
 
+/// JSON that is no object of a kind, a patch: its value and its repeated keys (`kjson.UnmarshalStrict` into a map).
+pub fn untyped(text: &[u8]) -> Result<Decoded, json::SyntaxError> {
+    let walked = walk::untyped(json::parse(text)?);
+    Ok(Decoded { value: walked.value, strict: walked.strict })
+}
+
 /// Reads an object that is not a body: the outcome of a patch. Errors are bare Go errors.
 pub fn decode_value(value: &Value, ty: TypeRef<'_>, custom: bool) -> Result<Decoded, String> {
     let walked = walk::walk(Node::from_value(value), ty, custom)?;

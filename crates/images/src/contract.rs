@@ -92,6 +92,9 @@ pub enum ImageError {
     /// What came is not what it should be: digest, archive, manifest, a path that leads out of its layer.
     #[error("{what}: {message}")]
     Corrupt { what: String, message: String },
+    /// Asked for something that cannot be done to the images as they are.
+    #[error("{message}")]
+    Refused { message: String },
     #[error("{context}: {source}")]
     Io {
         context: String,

@@ -62,6 +62,9 @@ pub struct Cluster {
     /// `--encryption-key-file`; `None`: `store/encryption.key`.
     #[serde(default)]
     pub encryption_key_file: Option<PathBuf>,
+    /// At which address of this machine pods reach the API; `None`: nobody but this machine does.
+    #[serde(default)]
+    pub advertise_address: Option<IpAddr>,
     /// Files this cluster's context was merged into, to be cleaned by `delete`.
     #[serde(default)]
     pub kubeconfigs: Vec<PathBuf>,
@@ -77,6 +80,7 @@ impl Cluster {
         let mut names: Vec<String> = ["localhost", "kubernetes"].map(Into::into).to_vec();
         names.extend(["default", "default.svc", "default.svc.cluster.local"].map(|n| format!("kubernetes.{n}")));
         let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+        addresses.extend(self.advertise_address);
         addresses.push(self.service_cidr.parse::<crate::ports::Cidr>()?.address(1).into());
         Pki::load_or_create(&dir.pki(), &names, &addresses)
     }
@@ -233,6 +237,7 @@ mod tests {
             pod_cidr: "10.32.0.0/16".into(),
             hollow_nodes: 3,
             encryption_key_file: Some("/etc/isopod/keys".into()),
+            advertise_address: None,
             kubeconfigs: vec![],
         };
         dir.save_cluster(&cluster).unwrap();

@@ -22,6 +22,8 @@ struct Cli {
     /// Say more: -v what happens, -vv everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
+    #[command(flatten)]
+    global: isopod_cli::Global,
     #[command(subcommand)]
     command: Command,
 }
@@ -43,9 +45,19 @@ enum Command {
     Encryption(command::encryption::Verb),
     /// The version of this binary and of the API it serves.
     Version(command::version::Args),
+    #[command(flatten)]
+    Verb(isopod_cli::Verb),
 }
 
 fn main() -> ExitCode {
+    // What outlives the server. A pod's supervisor must have one thread: before anything else could start one.
+    let mut args = std::env::args_os().skip(1);
+    let status = |status: i32| ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX));
+    match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
+        Some("shim") => return status(isopod_runtime::shim::main(args)),
+        Some("edge") => return status(isopod_network::edge::main(args)),
+        _ => {}
+    }
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Up(args) => command::up::run(&args),
@@ -55,6 +67,7 @@ fn main() -> ExitCode {
         Command::Server(args) => command::server::run(&args, cli.verbose),
         Command::Encryption(verb) => command::encryption::run(&verb),
         Command::Version(args) => command::version::run(&args),
+        Command::Verb(verb) => command::verb::run(&verb, &cli.global),
     };
     match done {
         Ok(code) => code,

@@ -1,5 +1,7 @@
-//! The node agent: takes pods bound to its node and makes them run ([`agent`]); [`hollow`] nodes only act as if.
+//! The node agent: takes pods bound to its node and makes them run ([`agent`]); [`drain`] is how their traffic comes and goes;
+//! [`hollow`] nodes only act as if.
 pub mod agent;
+pub mod drain;
 pub mod hollow;
 pub mod seams;
 pub mod stream;

@@ -1,5 +1,6 @@
 //! Handles: [`Reflectors`] is the process's table of mirrors, [`Reflector`] is one of them.
 use crate::mirror::{IndexFn, Mirror};
+use crate::slim::Detail;
 use crate::source::{Filter, Metadata, Objects};
 use crate::subscribe::Subscription;
 use crate::{HasMeta, MetaReflector, Source, watch};
@@ -77,7 +78,7 @@ impl<K: HasMeta> Reflector<K> {
             + 'static,
     {
         let filter = Filter { fields: Some(format!("metadata.name={name}")), labels: None };
-        Self::start(Box::new(Objects { api: Api::namespaced(client, namespace), filter }))
+        Self::start(Box::new(Objects { api: Api::namespaced(client, namespace), filter, detail: Detail::Whole }))
     }
 
     fn mirror(&self) -> parking_lot::RwLockReadGuard<'_, Mirror<K>> {
@@ -159,13 +160,14 @@ impl Reflectors {
         Self { client, table: Arc::default() }
     }
 
-    /// The mirror of all objects of a kind.
+    /// The mirror of all objects of a kind. Pods are mirrored without what only their node needs (see [`crate`]).
     pub fn of<K>(&self) -> Reflector<K>
     where
         K: kube::Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     {
         let api = Api::all(self.client.clone());
-        let reflector = self.typed(None, Selection::default(), |filter| Objects { api, filter });
+        let reflector =
+            self.typed(None, Selection::default(), |filter| Objects { api, filter, detail: Detail::ControlPlane });
         let name = (K::group(&()).into_owned(), K::plural(&()).into_owned());
         self.table.lock().erased.entry(name).or_insert_with(|| Arc::new(reflector.clone()));
         reflector
@@ -177,7 +179,7 @@ impl Reflectors {
         K: kube::Resource<DynamicType = ()> + DeserializeOwned + Clone + Debug + Send + Sync + 'static,
     {
         let api = Api::all(self.client.clone());
-        self.typed(None, selection, |filter| Objects { api, filter })
+        self.typed(None, selection, |filter| Objects { api, filter, detail: Detail::Whole })
     }
 
     /// The mirror of a selection within one namespace.
@@ -192,7 +194,7 @@ impl Reflectors {
             + 'static,
     {
         let api = Api::namespaced(self.client.clone(), namespace);
-        self.typed(Some(namespace.to_owned()), selection, |filter| Objects { api, filter })
+        self.typed(Some(namespace.to_owned()), selection, |filter| Objects { api, filter, detail: Detail::Whole })
     }
 
     fn typed<K>(

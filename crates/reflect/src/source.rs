@@ -1,5 +1,6 @@
 //! Where a mirror gets its truth from: lists and watches of an API server.
 use crate::HasMeta;
+use crate::slim::{Detail, slim, slim_event};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, PartialObjectMeta, WatchEvent, WatchParams};
 use serde::de::DeserializeOwned;
@@ -56,6 +57,7 @@ pub trait Source<K>: Send + Sync + 'static {
 pub(crate) struct Objects<K> {
     pub api: Api<K>,
     pub filter: Filter,
+    pub detail: Detail,
 }
 
 /// Only metadata, of any kind.
@@ -97,22 +99,6 @@ fn watch_error(error: kube::Error, streaming: bool) -> SourceError {
     }
 }
 
-/// As an object is mirrored: without `managedFields`, which nobody here reads and which would be most of it, and in memory of
-/// just its size. (What was decoded has vectors with room to grow: three spare volumes of 800 bytes in every pod.)
-fn slim<K: HasMeta + Clone>(mut object: K) -> K {
-    object.object_meta_mut().managed_fields = None;
-    object.clone()
-}
-
-fn slim_event<K: HasMeta + Clone>(event: WatchEvent<K>) -> WatchEvent<K> {
-    match event {
-        WatchEvent::Added(object) => WatchEvent::Added(slim(object)),
-        WatchEvent::Modified(object) => WatchEvent::Modified(slim(object)),
-        WatchEvent::Deleted(object) => WatchEvent::Deleted(slim(object)),
-        other => other,
-    }
-}
-
 #[async_trait::async_trait]
 impl<K> Source<K> for Objects<K>
 where
@@ -122,7 +108,7 @@ where
         let (mut items, mut token) = (Vec::new(), None);
         loop {
             let page = self.api.list(&list_params(&self.filter, token)).await?;
-            items.extend(page.items.into_iter().map(slim));
+            items.extend(page.items.into_iter().map(|item| slim(item, self.detail)));
             token = page.metadata.continue_.filter(|t| !t.is_empty());
             if token.is_none() {
                 return Ok((items, page.metadata.resource_version.unwrap_or_default()));
@@ -138,7 +124,8 @@ where
         let params = watch_params(&self.filter, version, timeout);
         let stream = self.api.watch(&params, version.unwrap_or("")).await;
         let stream = stream.map_err(|e| watch_error(e, version.is_none()))?;
-        Ok(stream.map_ok(slim_event).map_err(SourceError::from).boxed())
+        let detail = self.detail;
+        Ok(stream.map_ok(move |event| slim_event(event, detail)).map_err(SourceError::from).boxed())
     }
 }
 
@@ -148,7 +135,7 @@ impl Source<PartialObjectMeta<DynamicObject>> for Metadata {
         let (mut items, mut token) = (Vec::new(), None);
         loop {
             let page = self.api.list_metadata(&list_params(&Filter::default(), token)).await?;
-            items.extend(page.items.into_iter().map(slim));
+            items.extend(page.items.into_iter().map(|item| slim(item, Detail::Whole)));
             token = page.metadata.continue_.filter(|t| !t.is_empty());
             if token.is_none() {
                 return Ok((items, page.metadata.resource_version.unwrap_or_default()));
@@ -165,6 +152,6 @@ impl Source<PartialObjectMeta<DynamicObject>> for Metadata {
         let params = watch_params(&Filter::default(), version, timeout);
         let stream = self.api.watch_metadata(&params, version.unwrap_or("")).await;
         let stream = stream.map_err(|e| watch_error(e, version.is_none()))?;
-        Ok(stream.map_ok(slim_event).map_err(SourceError::from).boxed())
+        Ok(stream.map_ok(|event| slim_event(event, Detail::Whole)).map_err(SourceError::from).boxed())
     }
 }

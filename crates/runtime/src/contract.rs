@@ -6,7 +6,7 @@ use crate::{
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 /// What runs containers. In the shape of Kubernetes' CRI (`cri-api/pkg/apis/runtime/v1`), so that a CRI runtime can
 /// stand behind it, and without any Kubernetes object in it.
@@ -25,6 +25,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// Makes namespaces, cgroup and supervisor. Fails with `AlreadyExists` when the pod's uid has a sandbox of the same
     /// attempt.
     async fn create_sandbox(&self, config: SandboxConfig) -> Result<SandboxId>;
+
+    /// Tells a sandbox its addresses, for `/etc/hosts` of its containers, those that run included.
+    async fn set_addresses(&self, id: &SandboxId, addresses: Vec<IpAddr>) -> Result<()>;
 
     /// Kills whatever still runs in it and takes the namespaces down. Callers that want grace stop the containers first.
     async fn stop_sandbox(&self, id: &SandboxId) -> Result<()>;

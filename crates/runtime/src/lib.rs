@@ -15,6 +15,9 @@
 //! and seccomp profile of a container and the [`Runtime`] that talks to supervisors are designed in DESIGN.md
 //! ("Containers outlive the control plane") and not begun; the dependencies `libcontainer`, `oci-spec`, `seccompiler`
 //! and `nix` are for them.
+#![allow(unsafe_code, reason = "forks, passes descriptors and calls the kernel; each place says why it is sound")]
+
+mod cgroup_fs;
 pub mod cgroups;
 mod container;
 mod contract;
@@ -22,11 +25,14 @@ pub mod cri_log;
 mod error;
 pub mod etc;
 pub mod fake;
+pub mod local;
 pub mod oneshot;
+pub mod protocol;
 pub mod record;
 pub mod rights;
 mod sandbox;
 mod session;
+pub mod shim;
 mod signal;
 pub mod users;
 pub mod wire;

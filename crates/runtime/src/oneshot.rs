@@ -5,8 +5,11 @@
 //! making one forks; the helper ends when the caller drops [`Running`] or dies, and takes everything it started with it.
 use crate::{EnvVar, ExitStatus, Mount, Result, RuntimeError, User};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
-use tokio::io::AsyncRead;
+use std::{path::PathBuf, process::Stdio};
+use tokio::{
+    io::{AsyncRead, AsyncWriteExt},
+    process::{Child, ChildStdin},
+};
 
 /// What to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,25 +63,55 @@ pub struct Running {
     /// Until end of file. Read both: a program whose output nobody reads stands still.
     pub stdout: Box<dyn AsyncRead + Send + Unpin>,
     pub stderr: Box<dyn AsyncRead + Send + Unpin>,
-    helper: Helper,
+    helper: Child,
+    /// The helper ends when this closes.
+    _lifeline: ChildStdin,
+    outcome: PathBuf,
 }
 
-struct Helper;
+/// Where the helper writes what became of the program, in the scratch directory.
+pub(crate) const OUTCOME: &str = "outcome.json";
 
 impl Running {
     /// Waits for the program to end. `Start` when it could not be started.
     pub async fn wait(&mut self) -> Result<ExitStatus> {
-        let Helper = self.helper;
-        Err(unsupported())
+        let ended = self.helper.wait().await.map_err(|error| unavailable("wait for the build step", &error))?;
+        let text = tokio::fs::read(&self.outcome).await.map_err(|error| {
+            unavailable(&format!("learn what became of the build step (its helper ended with {ended})"), &error)
+        })?;
+        let _swept_with_the_scratch = tokio::fs::remove_file(&self.outcome).await;
+        serde_json::from_slice::<Result<ExitStatus>>(&text)
+            .map_err(|error| RuntimeError::Unavailable { message: format!("the build step's helper: {error}") })?
     }
 }
 
 /// Starts it.
 pub async fn run(step: OneShot) -> Result<Running> {
-    let _step = step;
-    Err(unsupported())
+    if step.args.is_empty() {
+        return Err(RuntimeError::invalid("args", "must name a program"));
+    }
+    tokio::fs::create_dir_all(&step.scratch)
+        .await
+        .map_err(|error| unavailable("make the scratch directory", &error))?;
+    let outcome = step.scratch.join(OUTCOME);
+    let mut line = serde_json::to_vec(&step).map_err(|error| RuntimeError::invalid("step", error.to_string()))?;
+    line.push(b'\n');
+    let mut helper = tokio::process::Command::new(&step.shim_binary)
+        .args(["shim", "oneshot"])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| unavailable(&format!("run {}", step.shim_binary.display()), &error))?;
+    let streams = (helper.stdin.take(), helper.stdout.take(), helper.stderr.take());
+    let (Some(mut lifeline), Some(stdout), Some(stderr)) = streams else {
+        return Err(RuntimeError::Unavailable { message: "the build step's helper has no streams".into() });
+    };
+    lifeline.write_all(&line).await.map_err(|error| unavailable("tell the helper its step", &error))?;
+    Ok(Running { stdout: Box::new(stdout), stderr: Box::new(stderr), helper, _lifeline: lifeline, outcome })
 }
 
-fn unsupported() -> RuntimeError {
-    RuntimeError::Unsupported { message: "this build of isopod cannot run build steps".into() }
+fn unavailable(what: &str, error: &std::io::Error) -> RuntimeError {
+    RuntimeError::Unavailable { message: format!("cannot {what}: {error}") }
 }

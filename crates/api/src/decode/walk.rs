@@ -25,17 +25,16 @@ pub(super) struct Walked {
     pub strict: Vec<String>,
 }
 
+/// Reads `node` without a schema.
+pub(super) fn untyped(node: Node<'_>) -> Walked {
+    let mut walker = Walker::new(false);
+    let value = walker.anything(node);
+    Walked { value, strict: walker.strict }
+}
+
 /// Reads `node` as `ty`. `custom`: a custom resource, whose types are checked by its validation and not here.
 pub(super) fn walk(node: Node<'_>, ty: TypeRef<'_>, custom: bool) -> Result<Walked, String> {
-    let mut walker = Walker {
-        strict: Vec::new(),
-        seen: HashSet::new(),
-        wrong: None,
-        fields: Vec::new(),
-        owner: None,
-        path: Vec::new(),
-        custom,
-    };
+    let mut walker = Walker::new(custom);
     let value = walker.value(node, ty)?;
     match walker.wrong {
         Some(error) => Err(error),
@@ -63,6 +62,11 @@ struct Walker<'s> {
 }
 
 impl<'s> Walker<'s> {
+    fn new(custom: bool) -> Self {
+        let (strict, seen, fields, path) = (Vec::new(), HashSet::new(), Vec::new(), Vec::new());
+        Self { strict, seen, wrong: None, fields, owner: None, path, custom }
+    }
+
     fn value(&mut self, node: Node<'_>, ty: TypeRef<'s>) -> Result<Value, String> {
         match (ty.shape(), node) {
             (Shape::Any, node) => Ok(if self.custom { self.anything(node) } else { node.into_value() }),

@@ -132,7 +132,9 @@ impl Kind for StatefulSets {
 
 fn default_spec(spec: &mut StatefulSetSpec) {
     canonical::selector_keeping_empty(&mut spec.selector);
-    prune!(spec; min_ready_seconds, pod_management_policy, service_name, volume_claim_templates);
+    prune!(spec; min_ready_seconds, pod_management_policy, volume_claim_templates);
+    // No `omitempty` in Go.
+    spec.service_name.get_or_insert_default();
     spec.pod_management_policy.get_or_insert_with(|| "OrderedReady".to_owned());
     let strategy = spec.update_strategy.get_or_insert_default();
     prune!(strategy; type_);
@@ -181,7 +183,7 @@ fn validate_spec(spec: &StatefulSetSpec, path: &Path, out: &mut Errors) {
         validate_template(spec, &selector, &template_path, out);
     }
     template::validate_always_running(&spec.template, "StatefulSet", &template_path, out);
-    if let Some(service) = spec.service_name.as_deref() {
+    if let Some(service) = spec.service_name.as_deref().filter(|s| !s.is_empty()) {
         out.extend(invalid_each(&path.child("serviceName"), service, names::dns1123_label(service, false)));
     }
 }

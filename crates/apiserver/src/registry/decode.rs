@@ -6,7 +6,7 @@ use crate::query::{FieldValidation, WriteOptions};
 use crate::resources::Resource;
 use crate::respond::Warnings;
 use isopod_api::catalogue::Object;
-use isopod_api::decode::json::{self, Node};
+use isopod_api::decode::json::Node;
 use isopod_api::decode::{self, Expected, Format, cannot_handle, strict_error};
 use isopod_api::field::{self, Path};
 use isopod_api::patch::{PatchError, json_patch, merge_patch};
@@ -23,13 +23,13 @@ pub(crate) struct Body<'a> {
     pub(crate) validation: FieldValidation,
 }
 
-/// Where a value to be decoded came from: it decides how its errors are told.
+/// Where a value to be decoded came from: it decides how its errors are told. With what a strict reading of a patch found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Source<'p> {
     /// A JSON or merge patch: the error shows the patched object.
-    Patched,
+    Patched(&'p [String]),
     /// A strategic merge patch: the error shows the patch.
-    Strategic(&'p Value),
+    Strategic(&'p Value, &'p [String]),
     Applied,
 }
 
@@ -121,10 +121,14 @@ pub(crate) fn value(
     validation: FieldValidation,
     warnings: &Warnings,
 ) -> Result<Box<dyn Object>, ApiError> {
+    let of_patch = match source {
+        Source::Patched(strict) | Source::Strategic(_, strict) => strict,
+        Source::Applied => &[],
+    };
     let wrong = |why: String| {
         let shown = match source {
-            Source::Patched => value.to_string(),
-            Source::Strategic(patch) => gofmt::print(patch),
+            Source::Patched(_) => value.to_string(),
+            Source::Strategic(patch, _) => gofmt::print(patch),
             Source::Applied => return ApiError::unclassified(why),
         };
         ApiError::invalid(Named::new("", ""), "", &[field::Error::invalid(&Path::new("patch"), shown, why)])
@@ -132,12 +136,13 @@ pub(crate) fn value(
     let Some(ty) = type_of(resource) else { return Err(ApiError::generic(415)) };
     check_depth(value)?;
     let decoded = decode::decode_value(value, ty, false).map_err(|why| match source {
-        Source::Strategic(_) => wrong(mismatch(value, ty).unwrap_or(why)),
-        Source::Patched | Source::Applied => wrong(why),
+        Source::Strategic(..) => wrong(mismatch(value, ty).unwrap_or(why)),
+        Source::Patched(_) | Source::Applied => wrong(why),
     })?;
+    let strict = [of_patch, &decoded.strict].concat();
     match validation {
-        FieldValidation::Strict if !decoded.strict.is_empty() => return Err(wrong(strict_error(&decoded.strict))),
-        validation => warn(validation, &decoded.strict, warnings),
+        FieldValidation::Strict if !strict.is_empty() => return Err(wrong(strict_error(&strict))),
+        validation => warn(validation, &strict, warnings),
     }
     let mut object = resource.ops.decode(decoded.value).map_err(|e| wrong(e.to_string()))?;
     resource.ops.default(&mut *object);
@@ -151,20 +156,30 @@ pub(crate) fn patch(
     options: &WriteOptions,
     warnings: &Warnings,
 ) -> Result<Patch, ApiError> {
+    let wrong = |context: &str, why: &dyn std::fmt::Display| ApiError::bad_request(format!("{context}{why}"));
+    let lenient = options.field_validation == FieldValidation::Ignore;
+    // With what a strict reading of the text finds: it is told together with what the patched object has of that.
     let json = |context: &str| {
-        json::parse(bytes).map(Node::into_value).map_err(|e| ApiError::bad_request(format!("{context}{e}")))
+        let decoded = decode::untyped(bytes).map_err(|e| wrong(context, &e))?;
+        Ok((decoded.value, if lenient { Vec::new() } else { decoded.strict }))
     };
     Ok(match kind {
         PatchType::Json => {
-            let operations = json("error decoding patch: ")?;
-            warn(options.field_validation, &unknown_fields(&operations), warnings);
-            Patch::Json(operations)
+            let (operations, mut strict) = json("error decoding patch: ")?;
+            if !lenient {
+                operation_types(&operations)?;
+                strict.extend(unknown_fields(&operations));
+            }
+            Patch::Json(operations, strict.into_iter().map(|text| format!("json patch {text}")).collect())
         }
-        PatchType::Merge => Patch::Merge(json("error decoding patch: ")?),
+        PatchType::Merge => {
+            let (patch, strict) = json("error decoding patch: ")?;
+            Patch::Merge(patch, strict)
+        }
         PatchType::Strategic => match json("")? {
-            Value::Null => Patch::Strategic(json!({})),
-            patch if patch.is_object() => Patch::Strategic(patch),
-            other => {
+            (Value::Null, _) => Patch::Strategic(json!({}), Vec::new()),
+            (patch, strict) if patch.is_object() => Patch::Strategic(patch, strict),
+            (other, _) => {
                 let kind = Node::from_value(&other).kind();
                 let message = format!("json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}");
                 return Err(ApiError::bad_request(message));
@@ -174,6 +189,22 @@ pub(crate) fn patch(
     })
 }
 
+/// `op`, `path` and `from` of an operation are texts.
+fn operation_types(operations: &Value) -> Result<(), ApiError> {
+    for operation in operations.as_array().into_iter().flatten() {
+        for name in ["op", "path", "from"] {
+            let value = operation.get(name).unwrap_or(&Value::Null);
+            if !value.is_string() && !value.is_null() {
+                let kind = Node::from_value(value).kind();
+                return Err(ApiError::bad_request(format!(
+                    "error decoding patch: json: cannot unmarshal {kind} into Go struct field jsonPatchOp.{name} of type string"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What the operations of a JSON patch say beside what they can say.
 fn unknown_fields(operations: &Value) -> Vec<String> {
     let operations = operations.as_array().into_iter().flatten().enumerate();
@@ -181,7 +212,7 @@ fn unknown_fields(operations: &Value) -> Vec<String> {
         operations.flat_map(|(i, o)| o.as_object().into_iter().flat_map(move |o| o.keys().map(move |k| (i, k))));
     fields
         .filter(|(_, key)| !matches!(key.as_str(), "op" | "path" | "from" | "value"))
-        .map(|(i, key)| format!("json patch unknown field \"[{i}].{key}\""))
+        .map(|(i, key)| format!("unknown field \"[{i}].{key}\""))
         .collect()
 }
 
@@ -217,9 +248,9 @@ pub(crate) fn apply_patch(resource: &Resource, patch: &Patch, value: &Value) -> 
         _ => ApiError::generic(422),
     };
     match patch {
-        Patch::Json(operations) => json_patch(value.clone(), operations.clone()).map_err(refused),
-        Patch::Merge(patch) => merge_patch(value.clone(), patch).map_err(refused),
-        Patch::Strategic(patch) => {
+        Patch::Json(operations, _) => json_patch(value.clone(), operations.clone()).map_err(refused),
+        Patch::Merge(patch, _) => merge_patch(value.clone(), patch).map_err(refused),
+        Patch::Strategic(patch, _) => {
             let Some(ty) = type_of(resource) else { return Err(ApiError::generic(415)) };
             strategic::merge(value.clone(), patch.clone(), ty).map_err(|e| match e.code() {
                 400 => ApiError::bad_request(e.to_string()),

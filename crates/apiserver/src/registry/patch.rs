@@ -34,11 +34,11 @@ impl PatchType {
     }
 }
 
-/// The body of a patch, read once.
+/// The body of a patch, read once; what a strict reading found beside it (repeated keys, unknown fields of operations).
 pub(crate) enum Patch {
-    Json(Value),
-    Merge(Value),
-    Strategic(Value),
+    Json(Value, Vec<String>),
+    Merge(Value, Vec<String>),
+    Strategic(Value, Vec<String>),
     /// The configuration and whether conflicts are overridden.
     Apply(Value, bool),
 }
@@ -98,8 +98,8 @@ fn produce(
     };
     let source = match patch {
         Patch::Apply(..) => Source::Applied,
-        Patch::Strategic(patch) => Source::Strategic(patch),
-        Patch::Json(_) | Patch::Merge(_) => Source::Patched,
+        Patch::Strategic(patch, strict) => Source::Strategic(patch, strict),
+        Patch::Json(_, strict) | Patch::Merge(_, strict) => Source::Patched(strict),
     };
     let mut object = decode::value(&call.resource, &value, source, options.field_validation, &call.warnings)?;
     if live.is_none() {
@@ -131,7 +131,7 @@ pub(crate) fn scale_patch(call: &Call, patch: &Patch, scale: &Value, manager: &s
     };
     match patch {
         Patch::Apply(config, force) => managed::apply_scale(call, ty, scale, config, *force, manager),
-        Patch::Strategic(patch) => isopod_api::strategic::merge(scale.clone(), patch.clone(), ty)
+        Patch::Strategic(patch, _) => isopod_api::strategic::merge(scale.clone(), patch.clone(), ty)
             .map_err(|e| ApiError::unclassified(e.to_string())),
         patch => decode::apply_patch(&call.resource, patch, scale),
     }

@@ -34,6 +34,7 @@ impl Handler for TokenRequests {
     async fn call(&self, call: &Call, request: Request<RequestBody>) -> Result<Response<Body>, ApiError> {
         let (mut asked, options) = read::<TokenRequest>(call, request, (GROUP, "v1", "TokenRequest")).await?;
         let (namespace, name) = (call.info.namespace.as_str(), call.info.name.as_str());
+        names_agree(&asked.metadata, namespace, name)?;
         let account = call.server.read::<ServiceAccount>("serviceaccounts", namespace, name).await?;
         let Some(account) = account else {
             return Err(ApiError::not_found(Named::new("", "serviceaccounts"), name));
@@ -73,6 +74,19 @@ impl Handler for TokenRequests {
         asked.status = Some(TokenRequestStatus { token: Some(token), expiration_timestamp: Some(Time(expires)) });
         created(call, &asked)
     }
+}
+
+/// A body may name the account that the path names, and no other.
+fn names_agree(asked: &ObjectMeta, namespace: &str, name: &str) -> Result<(), ApiError> {
+    for (field, given, is) in [("name", &asked.name, name), ("namespace", &asked.namespace, namespace)] {
+        let given = given.as_deref().unwrap_or_default();
+        if !given.is_empty() && given != is {
+            let path = Path::new("metadata").child(field);
+            let error = Error::invalid(&path, given, format!("must match the service account {field} if specified"));
+            return Err(ApiError::invalid(Named::new(GROUP, "TokenRequest"), name, &[error]));
+        }
+    }
+    Ok(())
 }
 
 /// Fills in the defaults; the seconds the token is to last.

@@ -69,7 +69,8 @@ async fn pods_go_gracefully() {
     let api = api().await;
     api.post(PODS, &pod("p")).await;
     // Not bound to a node: nobody would complete a graceful deletion.
-    assert_eq!(api.delete(&format!("{PODS}/p")).await.code, 200);
+    let gone = api.delete(&format!("{PODS}/p")).await;
+    assert_eq!((gone.code, &gone.json()["metadata"]["deletionGracePeriodSeconds"]), (200, &json!(0)));
     assert_eq!(api.get(&format!("{PODS}/p")).await.code, 404);
     api.post(PODS, &pod("q")).await;
     let path = format!("{PODS}/q");
@@ -83,7 +84,8 @@ async fn pods_go_gracefully() {
     let shorter = api.delete(&format!("{path}?gracePeriodSeconds=5")).await.json();
     assert_eq!(shorter["metadata"]["deletionGracePeriodSeconds"], 5);
     assert!(shorter["metadata"]["deletionTimestamp"].as_str() < first.as_str());
-    assert_eq!(api.delete(&format!("{path}?gracePeriodSeconds=0")).await.code, 200);
+    let gone = api.delete(&format!("{path}?gracePeriodSeconds=0")).await;
+    assert_eq!((gone.code, &gone.json()["metadata"]["deletionGracePeriodSeconds"]), (200, &json!(0)));
     assert_eq!(api.get(&path).await.code, 404);
 }
 

@@ -180,6 +180,76 @@ async fn strategic_patches_tell_types_in_their_own_words() {
 }
 
 #[tokio::test]
+async fn patches_are_read_strictly() {
+    let api = api().await;
+    api.post(CMS, &cm("one", "a")).await;
+    for (kind, patch, found) in [
+        ("merge-patch+json", r#"{"data": {"a": "1", "a": "2"}}"#, "duplicate field \"data.a\""),
+        (
+            "strategic-merge-patch+json",
+            r#"{"data": {"b": "1"}, "data": {"c": "2"}, "nope": 1}"#,
+            "duplicate field \"data\", unknown field \"nope\"",
+        ),
+        (
+            "json-patch+json",
+            r#"[{"op": "add", "path": "/data/d", "value": "1", "value": "2"}]"#,
+            "json patch duplicate field \"[0].value\"",
+        ),
+        (
+            "json-patch+json",
+            r#"[{"op": "add", "path": "/data/e", "value": "1", "why": "not"}]"#,
+            "json patch unknown field \"[0].why\"",
+        ),
+    ] {
+        let path = format!("{CMS}/one?dryRun=All&fieldValidation=");
+        let send = |how: &str| {
+            let path = format!("{path}{how}");
+            async { api.send("PATCH", &{ path }, Some(&format!("application/{kind}")), patch.to_owned()).await }
+        };
+        let refused = send("Strict").await;
+        let message = refused.json()["message"].as_str().unwrap().to_owned();
+        assert!(refused.code == 422 && message.ends_with(&format!("strict decoding error: {found}")), "{message}");
+        let warned = send("Warn").await;
+        let texts: Vec<String> =
+            found.split(", ").map(|text| format!("299 - \"{}\"", text.replace('"', "\\\""))).collect();
+        assert_eq!((warned.code, warned.warnings), (200, texts));
+        let ignored = send("Ignore").await;
+        assert_eq!((ignored.code, ignored.warnings), (200, vec![]));
+    }
+    let wrong = r#"[{"op": 1, "path": "/data"}]"#.to_owned();
+    let refused = api.send("PATCH", &format!("{CMS}/one"), Some("application/json-patch+json"), wrong).await;
+    let want = "error decoding patch: json: cannot unmarshal number into Go struct field jsonPatchOp.op of type string";
+    assert_eq!((refused.code, refused.json()["message"].clone()), (400, json!(want)));
+}
+
+#[tokio::test]
+async fn tokens_are_for_the_account_of_the_path() {
+    let api = Api::whole().await;
+    api.made("/api/v1/namespaces", &json!({"metadata": {"name": "default"}})).await;
+    api.made("/api/v1/namespaces/default/serviceaccounts", &json!({"metadata": {"name": "one"}})).await;
+    let path = "/api/v1/namespaces/default/serviceaccounts/one/token";
+    for (metadata, code, message) in [
+        (json!({"name": "one", "namespace": "default"}), 201, ""),
+        (
+            json!({"name": "two"}),
+            422,
+            "TokenRequest.authentication.k8s.io \"one\" is invalid: metadata.name: Invalid value: \"two\": must match the service \
+             account name if specified",
+        ),
+        (
+            json!({"namespace": "kube-system"}),
+            422,
+            "TokenRequest.authentication.k8s.io \"one\" is invalid: metadata.namespace: Invalid value: \"kube-system\": must match \
+             the service account namespace if specified",
+        ),
+    ] {
+        let answer = api.post(path, &json!({"metadata": metadata})).await;
+        let said = answer.json()["message"].as_str().unwrap_or_default().to_owned();
+        assert_eq!((answer.code, said.as_str()), (code, message));
+    }
+}
+
+#[tokio::test]
 async fn refuses_what_is_no_patch() {
     let api = api().await;
     api.post(CMS, &cm("one", "a")).await;

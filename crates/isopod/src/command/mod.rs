@@ -5,4 +5,5 @@ pub mod encryption;
 pub mod server;
 pub mod status;
 pub mod up;
+pub mod verb;
 pub mod version;

@@ -122,6 +122,7 @@ pub fn new_cluster(args: &Settings, dir: &DataDir) -> Result<Cluster> {
         pod_cidr: args.pod_cidr.unwrap_or(free.1).to_string(),
         hollow_nodes: args.hollow_nodes.unwrap_or(0),
         encryption_key_file: args.encryption_key_file.as_deref().map(key_file::check).transpose()?,
+        advertise_address: None,
         kubeconfigs: Vec::new(),
     };
     dir.save_cluster(&cluster)?;

@@ -3,6 +3,7 @@
 //! Start-up is short because nothing waits for anything it does not need: the API listens as soon as the store is open; who acts
 //! on objects connects to it in-process, without a socket. `ready` is said when the API answers.
 mod actors;
+mod advertise;
 mod bootstrap;
 pub mod rotation;
 mod tls;
@@ -25,6 +26,7 @@ use isopod_apiserver::{ApiServer, Config, endpoints, reviews};
 use isopod_store::Store;
 use isopod_store::embedded::{Embedded, Options};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -114,6 +116,8 @@ async fn start(dir: &DataDir, args: &Args) -> Result<Server> {
     });
     api.ready().await.map_err(|e| anyhow!("{e:?}")).context("the store cannot be read")?;
     bootstrap::run(&api, &cluster).await?;
+    let reached = cluster.advertise_address.map(|ip| SocketAddr::new(ip, cluster.api_port));
+    advertise::reconcile(&api, &cluster.service_cidr.parse()?, reached).await?;
     actors::start(&mut parts, &api, &cluster, &pki, &shutdown);
     bootstrap::settle(&api).await?;
     write_down(dir, &cluster)?;

@@ -6,11 +6,9 @@ use nix::sys::socket::{
     self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, sockopt,
 };
 use nix::sys::time::TimeVal;
-use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const NLMSG_ERROR: u16 = 2;
@@ -80,11 +78,6 @@ pub struct Info {
     pub since_received: u32,
     pub bytes_sent: u64,
     pub bytes_received: u64,
-}
-
-/// Moves the calling thread into a network namespace. For threads that end afterwards.
-pub fn enter(netns: &Path) -> io::Result<()> {
-    nix::sched::setns(File::open(netns)?, nix::sched::CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
 }
 
 /// All TCP sockets of the calling thread's network namespace.

@@ -21,29 +21,13 @@ pub struct SocketDiag;
 #[async_trait]
 impl Sockets for SocketDiag {
     async fn look(&self, netns: &Path, address: IpAddr, ports: &[u16]) -> Result<Traffic> {
-        let (netns, ports) = (PathBuf::from(netns), ports.to_vec());
-        let (tell, told) = tokio::sync::oneshot::channel();
-        // Of its own, and not one of tokio's: a thread that changed its namespace must never serve anything else.
-        std::thread::Builder::new()
-            .name("sock-diag".into())
-            .spawn(move || {
-                let looked = look_now(&netns, address, &ports);
-                // Nobody waits any more: the caller was cancelled.
-                let _cancelled = tell.send(looked);
-            })
-            .map_err(|source| NetworkError::Kernel { context: "starting a thread".into(), source })?;
-        told.await.unwrap_or_else(|_| {
-            let context = "looking at sockets".to_owned();
-            Err(NetworkError::Invalid { context, message: "the thread ended early".into() })
-        })
+        let path = PathBuf::from(netns);
+        let dumped = tokio::task::spawn_blocking(move || crate::netns::within(&path, diag::dump)).await;
+        let context = || format!("looking at sockets in {}", netns.display());
+        let dumped = dumped.map_err(|e| NetworkError::Invalid { context: context(), message: e.to_string() })?;
+        let dumped = dumped.map_err(|source| NetworkError::Kernel { context: context(), source })?;
+        Ok(classify::count(&dumped, address, ports))
     }
-}
-
-fn look_now(netns: &Path, address: IpAddr, ports: &[u16]) -> Result<Traffic> {
-    let kernel = |context: String| move |source| NetworkError::Kernel { context, source };
-    diag::enter(netns).map_err(kernel(format!("entering {}", netns.display())))?;
-    let dumped = diag::dump().map_err(kernel("sock_diag".into()))?;
-    Ok(classify::count(&dumped, address, ports))
 }
 
 #[cfg(test)]

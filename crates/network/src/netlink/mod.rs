@@ -6,5 +6,5 @@
 mod message;
 mod socket;
 
-pub(crate) use message::{Attributes, Message};
+pub(crate) use message::{Attributes, Header, Message};
 pub(crate) use socket::{Answer, Socket};

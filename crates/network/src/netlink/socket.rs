@@ -5,6 +5,7 @@ use netlink_sys::{Socket as Kernel, SocketAddr};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{RcvBufForce, SndBufForce};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// A whole rule set goes into one message: 10,000 endpoints are some 2 MB.
 const SEND_BUFFER: usize = 64 << 20;
@@ -40,6 +41,16 @@ impl Socket {
     /// The number the kernel knows this socket by: it stands in the events this socket caused.
     pub(crate) fn port(&self) -> u32 {
         self.port
+    }
+
+    /// Listens to a multicast group: [`Socket::receive`] gives what is said there.
+    pub(crate) fn subscribe(&mut self, group: u32) -> io::Result<()> {
+        self.inner.add_membership(group)
+    }
+
+    /// The next datagram, or `WouldBlock`.
+    pub(crate) fn receive(&mut self) -> io::Result<Vec<u8>> {
+        self.inner.recv_from_full().map(|(bytes, _)| bytes)
     }
 
     /// Sends one request and waits until the kernel has done it. For dumps (`NLM_F_DUMP`), all messages of the answer.
@@ -122,6 +133,12 @@ impl Socket {
             }
         }
         self.inner.send_to(bytes, &SocketAddr::new(0, 0), 0).map(|_| ())
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
     }
 }
 

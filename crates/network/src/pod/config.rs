@@ -45,6 +45,17 @@ impl NetworkConfig {
         format!("{}-{:x}", self.bridge(), self.pod_cidr.place(address).unwrap_or_default() & 0xfffff)
     }
 
+    /// The nf_tables table of Services.
+    pub fn service_table(&self) -> String {
+        // names of tables end at 255 bytes
+        format!("isopod-{}", self.cluster.chars().take(60).collect::<String>())
+    }
+
+    /// The nf_tables table of pods.
+    pub fn pod_table(&self) -> String {
+        format!("{}-pods", self.service_table())
+    }
+
     /// Whether a link of this name is the end of a pod of this cluster.
     pub fn owns_link(&self, name: &str) -> bool {
         name.strip_prefix(&self.bridge()).is_some_and(|rest| rest.starts_with('-'))

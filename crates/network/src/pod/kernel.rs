@@ -10,7 +10,8 @@ pub(crate) const PROTOCOL: u8 = 105;
 
 const VETH_INFO_PEER: u16 = 1;
 const IFF_UP: u32 = libc::IFF_UP as u32;
-const IFF_RUNNING: u32 = libc::IFF_RUNNING as u32;
+/// The carrier itself; `IFF_RUNNING` follows it up to a second later.
+const IFF_LOWER_UP: u32 = 1 << 16;
 
 /// A link as listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,7 +226,7 @@ fn link(answer: &Answer) -> Option<Link> {
         index,
         name: attributes.text(libc::IFLA_IFNAME)?.to_owned(),
         mtu: attributes.u32(libc::IFLA_MTU).unwrap_or(1500),
-        running: flags & IFF_UP != 0 && flags & IFF_RUNNING != 0,
+        running: flags & IFF_UP != 0 && flags & IFF_LOWER_UP != 0,
         loopback: flags & libc::IFF_LOOPBACK as u32 != 0,
     })
 }

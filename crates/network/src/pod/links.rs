@@ -1,9 +1,12 @@
 //! [`Links`]: the pod network of one node.
 use super::addresses::{Book, Entry};
 use super::config::{NetworkConfig, Range};
+use super::firewall;
 use super::kernel::Rtnetlink;
 use super::plumb::{self, kernel};
+use crate::conntrack;
 use crate::contract::{Attachment, NetworkError, PodNetwork, Result};
+use crate::nft::Table;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -28,6 +31,7 @@ struct Inner {
 struct State {
     book: Book,
     net: Rtnetlink,
+    firewall: Table,
 }
 
 impl Links {
@@ -41,10 +45,16 @@ impl Links {
         let mut net = Rtnetlink::open().map_err(kernel("open rtnetlink"))?;
         let uplink = plumb::lay_ground(&config, &mut net)?;
         sweep(&config, &mut net, &book)?;
+        let firewall =
+            Table::open(config.pod_table(), firewall::skeleton(&config)).map_err(kernel("open nf_tables"))?;
+        let parts = book.pods.iter().map(|(uid, entry)| (uid.clone(), Some(firewall::part(entry)))).collect();
+        firewall.change(parts).map_err(kernel("program the pods' rules"))?;
         let found = config.node_address.or(uplink.as_ref().map(|uplink| uplink.address));
         let node_address = found.unwrap_or_else(|| config.bridge_address());
         let mtu = uplink.map_or(1500, |uplink| uplink.link.mtu);
-        Ok(Self { inner: Arc::new(Inner { config, node_address, mtu, state: Mutex::new(State { book, net }) }) })
+        Ok(Self {
+            inner: Arc::new(Inner { config, node_address, mtu, state: Mutex::new(State { book, net, firewall }) }),
+        })
     }
 
     /// Takes away everything of this cluster on this machine: links, routes, rules, the book. For `isopod delete`, when no pod runs
@@ -52,6 +62,9 @@ impl Links {
     pub fn remove_all(config: &NetworkConfig) -> Result<()> {
         let mut net = Rtnetlink::open().map_err(kernel("open rtnetlink"))?;
         plumb::clear_ground(config, &mut net)?;
+        for table in [config.service_table(), config.pod_table()] {
+            Table::remove(&table).map_err(kernel(format!("delete table {table}")))?;
+        }
         match std::fs::remove_file(book_path(config)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(kernel(format!("remove {}", book_path(config).display()))(error))
@@ -103,14 +116,16 @@ impl Inner {
     /// the same pod finds again.
     fn attach(&self, pod: &Attachment) -> Result<IpAddr> {
         let mut state = self.state.lock();
-        let State { book, net } = &mut *state;
+        let State { book, net, firewall } = &mut *state;
         let before = book.pods.get(&pod.uid).cloned();
         let address = book.take(self.config.pod_cidr, &pod.uid, &pod.pod, &pod.host_ports, seconds())?;
         let entry = book.pods.get(&pod.uid);
         if before.as_ref() != entry {
             book.write(&book_path(&self.config))?;
         }
+        let part = entry.map(firewall::part);
         plumb::connect(&self.config, net, address, &pod.netns, self.mtu)?;
+        firewall.change(vec![(pod.uid.clone(), part)]).map_err(kernel(format!("host ports of {}", pod.pod)))?;
         Ok(IpAddr::V4(address))
     }
 
@@ -118,8 +133,10 @@ impl Inner {
     /// clients hang instead of being refused (measured).
     fn detach(&self, uid: &str) -> Result<()> {
         let mut state = self.state.lock();
-        let State { book, net } = &mut *state;
+        let State { book, net, firewall } = &mut *state;
         let Some(Entry { address, .. }) = book.pods.get(uid).cloned() else { return Ok(()) };
+        firewall.change(vec![(uid.to_owned(), None)]).map_err(kernel("host ports"))?;
+        conntrack::forget(address).map_err(kernel(format!("forget connections of {address}")))?;
         let name = self.config.link(address);
         net.delete_link(&name).map_err(kernel(format!("delete link {name}")))?;
         book.give_back(uid, seconds());

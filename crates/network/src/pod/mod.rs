@@ -10,6 +10,7 @@
 //! itself through its own Service all work with any setting of `br_netfilter` (measured, see ARCHITECTURE.md).
 mod addresses;
 mod config;
+mod firewall;
 mod kernel;
 mod links;
 mod plumb;

@@ -102,6 +102,19 @@ impl Namespace {
     }
 }
 
+/// Joins two namespaces by a link with an address at each end.
+pub fn join(one: (&Namespace, &str, &str), other: (&Namespace, &str, &str)) {
+    // `ip` moves a link to the namespace of a process.
+    let mut inside = other.0.run(|| Command::new("sleep").arg("60").spawn().unwrap());
+    one.0.ip(&format!("link add {} type veth peer name {} netns {}", one.1, other.1, inside.id()));
+    inside.kill().unwrap();
+    inside.wait().unwrap();
+    for (namespace, link, address) in [one, other] {
+        namespace.ip(&format!("addr add {address} dev {link}"));
+        namespace.ip(&format!("link set {link} up"));
+    }
+}
+
 /// One datagram there, one back.
 pub fn ask_udp(socket: &UdpSocket, address: SocketAddr) -> String {
     socket.set_read_timeout(Some(PATIENCE)).unwrap();

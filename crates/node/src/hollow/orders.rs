@@ -38,7 +38,7 @@ pub struct Orders {
 /// Longer than any test; keeps sums of times far from overflow.
 const LONGEST: SignedDuration = SignedDuration::from_hours(24 * 365);
 
-fn duration(text: &str) -> Option<SignedDuration> {
+pub(crate) fn duration(text: &str) -> Option<SignedDuration> {
     let text = text.trim();
     let seconds = text.parse::<f64>().ok().and_then(|s| SignedDuration::try_from_secs_f64(s).ok());
     let parsed = seconds.or_else(|| text.parse().ok())?;

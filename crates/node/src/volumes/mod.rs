@@ -8,7 +8,7 @@
 //! | `secret`, `projected`, `downwardAPI` | the same, in memory: never on disk |
 //! | `persistentVolumeClaim`, `ephemeral` | the directory that a `local` or `hostPath` PersistentVolume names |
 //!
-//! Everything else is refused with a message.
+//! Everything else is refused with a message. [`local`] is the provisioner of the class `isopod-local`.
 //!
 //! A volume is set up once; those made of API objects are then brought up to date whenever [`Volumes::prepare`] is called, and without
 //! being asked when a ConfigMap or Secret changes ([`objects`] follows those in use) or a token is due ([`tokens`]). Once a volume is
@@ -20,6 +20,7 @@ mod claims;
 mod downward;
 mod host_path;
 mod layout;
+pub mod local;
 mod mount_table;
 mod mounts;
 mod objects;

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
 use jiff::Timestamp;
 use std::{
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -166,6 +167,12 @@ impl Runtime for FakeRuntime {
         let (now, mut world) = (self.now(), self.lock());
         world.enter(Operation::CreateSandbox, &config.name)?;
         world.create_sandbox(config, now)
+    }
+
+    async fn set_addresses(&self, id: &SandboxId, addresses: Vec<IpAddr>) -> Result<()> {
+        let mut world = self.lock();
+        world.enter(Operation::SetAddresses, &format!("{id} {addresses:?}"))?;
+        world.sandbox(id).map(|_| ())
     }
 
     async fn stop_sandbox(&self, id: &SandboxId) -> Result<()> {

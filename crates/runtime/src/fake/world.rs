@@ -16,6 +16,7 @@ use tokio::sync::{broadcast, watch};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
     CreateSandbox,
+    SetAddresses,
     StopSandbox,
     RemoveSandbox,
     List,

@@ -96,17 +96,28 @@ async fn attempt(
     let now = cx.server.now();
     let now = Time(jiff::Timestamp::from_second(now.as_second()).unwrap_or(now));
     let expected = Compare::ModRevision(Arc::clone(key), live.revision());
-    let as_it_is =
-        |gone, pending, revision| Deleted { json: live.kv.value.clone(), revision, uid: uid.clone(), gone, pending };
+    let as_it_is = |gone, pending| Deleted {
+        json: live.kv.value.clone(),
+        revision: live.revision(),
+        uid: uid.clone(),
+        gone,
+        pending,
+    };
     match plan::plan(cx.resource.ops, &*live.object, options, now) {
-        Step::Pending => Ok(Some(as_it_is(false, true, live.revision()))),
-        Step::Remove if cx.dry_run => Ok(Some(as_it_is(true, false, live.revision()))),
-        Step::Remove => {
+        Step::Pending => Ok(Some(as_it_is(false, true))),
+        Step::Remove(last) => {
+            let mut deleted = as_it_is(true, false);
+            if let Some(mut last) = last {
+                deleted.json = encode(cx.resource, &mut *last);
+            }
+            if cx.dry_run {
+                return Ok(Some(deleted));
+            }
             let beside = cx.beside(key, None, Some(&*live.object));
             let mut ops = vec![Op::Delete(Arc::clone(key))];
             ops.extend(beside.ops);
             // Its last version is told, as etcd's previous value is.
-            Ok(commit(cx, expected, ops).await?.map(|_| as_it_is(true, false, live.revision())))
+            Ok(commit(cx, expected, ops).await?.map(|_| deleted))
         }
         Step::Mark(mut object) => {
             let info = Arc::new(Info::of(cx.resource.ops, &*object));

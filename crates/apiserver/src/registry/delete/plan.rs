@@ -10,8 +10,8 @@ const FOREGROUND: &str = "foregroundDeletion";
 pub(crate) enum Step {
     /// Nothing: it is on its way already, and not asked to hurry.
     Pending,
-    /// Take it out of the store.
-    Remove,
+    /// Take it out of the store. With the period that its deletion was shortened to, it is last seen like this.
+    Remove(Option<Box<dyn Object>>),
     /// Store it marked; finalizers, the node or the namespace controller complete it.
     Mark(Box<dyn Object>),
 }
@@ -36,14 +36,10 @@ pub(crate) fn plan(ops: &dyn KindOps, object: &dyn Object, options: &DeleteOptio
                 ops.mark_deleting(&mut *marked);
                 return Step::Mark(marked);
             }
-            Step::Remove
+            Step::Remove(None)
         }
         Grace::Seconds { seconds, since } => {
             set_finalizers(marked.meta_mut(), ops.dependents(), options);
-            let waits = has_finalizers(marked.meta()) || seconds > 0;
-            if !waits {
-                return Step::Remove;
-            }
             let meta = marked.meta_mut();
             if since.is_none() {
                 raise_generation(meta);
@@ -51,7 +47,7 @@ pub(crate) fn plan(ops: &dyn KindOps, object: &dyn Object, options: &DeleteOptio
             meta.deletion_timestamp = Some(after(since.as_ref().unwrap_or(&now), seconds));
             meta.deletion_grace_period_seconds = Some(seconds);
             ops.mark_deleting(&mut *marked);
-            Step::Mark(marked)
+            if seconds > 0 || has_finalizers(marked.meta()) { Step::Mark(marked) } else { Step::Remove(Some(marked)) }
         }
     }
 }

@@ -1,0 +1,127 @@
+//! What can go wrong for a person at the command line, in kubectl's words and with its exit codes.
+use http::StatusCode;
+use serde_json::Value;
+use std::process::ExitCode;
+
+pub type Result<T> = std::result::Result<T, CliError>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The API server refused; `reason` and `message` are its own.
+    #[error("Error from server{}: {message}", if reason.is_empty() { String::new() } else { format!(" ({reason})") })]
+    Status { code: u16, reason: String, message: String, details: Value },
+    /// 422 with causes: kubectl prints these differently.
+    #[error("{0}")]
+    Invalid(String),
+    #[error("Unable to connect to the server: {message}")]
+    Unreachable { host: String, message: String },
+    #[error(
+        "Unable to connect to the server: net/http: request canceled (Client.Timeout exceeded while awaiting headers) ({host})"
+    )]
+    TimedOut { host: String },
+    /// Wrong use, bad files, anything said before or after talking to a server.
+    #[error("error: {0}")]
+    Usage(String),
+    /// Several at once, one a line.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Many(Vec<CliError>),
+    /// All was said already; only the exit code is left.
+    #[error("")]
+    Exit(u8),
+}
+
+impl CliError {
+    pub fn usage(text: impl Into<String>) -> Self {
+        Self::Usage(text.into())
+    }
+
+    /// An answer that is no success.
+    pub fn answered(status: StatusCode, text: &str) -> Self {
+        let body: Value = serde_json::from_str(text).unwrap_or(Value::Null);
+        let word = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        let (reason, mut message) = (word("reason"), word("message"));
+        if message.is_empty() {
+            message = if text.is_empty() { status.to_string() } else { text.trim().to_owned() };
+        }
+        if reason == "Invalid" && body["details"]["causes"].as_array().is_some_and(|c| !c.is_empty()) {
+            return Self::Invalid(invalid(&body["details"]));
+        }
+        Self::Status { code: status.as_u16(), reason, message, details: body["details"].clone() }
+    }
+
+    /// The client could not be asked or answered.
+    pub fn of(error: kube::Error, host: &str) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::from(kube::Error::Api(status)),
+            other => Self::Unreachable { host: host.to_owned(), message: root(&other) },
+        }
+    }
+
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::Status { code: 404, .. })
+    }
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Status { code: 409, .. })
+    }
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Exit(code) => ExitCode::from(*code),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl From<kube::Error> for CliError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::Status {
+                code: status.code,
+                reason: status.reason.clone(),
+                message: status.message.clone(),
+                details: serde_json::to_value(&status.details).unwrap_or(Value::Null),
+            },
+            other => Self::Unreachable { host: String::new(), message: root(&other) },
+        }
+    }
+}
+
+impl From<std::io::Error> for CliError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<serde_json::Error> for CliError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+/// The innermost cause: `connection refused` says more than the layers around it.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut at: &dyn std::error::Error = error;
+    while let Some(inner) = at.source() {
+        at = inner;
+    }
+    at.to_string()
+}
+
+/// `The Deployment "web" is invalid: spec.replicas: Invalid value: …`, several with a star a line
+/// (`kubectl/pkg/cmd/util/helpers.go`, `StandardErrorMessage` and `checkErr`).
+fn invalid(details: &Value) -> String {
+    let causes: Vec<String> = details["causes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|c| format!("{}: {}", c["field"].as_str().unwrap_or_default(), c["message"].as_str().unwrap_or_default()))
+        .collect();
+    let kind = details["kind"].as_str().unwrap_or_default();
+    let name = details["name"].as_str().unwrap_or_default();
+    match causes.as_slice() {
+        [one] => format!("The {kind} {name:?} is invalid: {one}"),
+        many => format!(
+            "The {kind} {name:?} is invalid: \n{}",
+            many.iter().map(|c| format!("* {c}")).collect::<Vec<_>>().join("\n")
+        ),
+    }
+}

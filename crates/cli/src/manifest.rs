@@ -1,0 +1,130 @@
+//! Objects from files: `-f FILE|DIR|-`, YAML or JSON, many documents a file, `List`s taken apart.
+use crate::connect::Session;
+use crate::error::{CliError, Result};
+use crate::resource::Resources;
+use crate::target::Target;
+use serde_json::Value;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// The flags that name files.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct Files {
+    /// File or directory with manifests; - for standard input.
+    #[arg(short, long = "filename", value_name = "FILE")]
+    pub filename: Vec<String>,
+    /// Directories with everything below them.
+    #[arg(short = 'R', long)]
+    pub recursive: bool,
+}
+
+impl Files {
+    pub fn is_empty(&self) -> bool {
+        self.filename.is_empty()
+    }
+}
+
+/// All objects in these files, in order.
+pub fn read(files: &Files) -> Result<Vec<Value>> {
+    let mut objects = Vec::new();
+    for name in files.filename.iter().flat_map(|n| n.split(',')) {
+        if name == "-" {
+            let mut text = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut text)?;
+            objects.extend(parse(&text, "STDIN")?);
+            continue;
+        }
+        if name.starts_with("http://") || name.starts_with("https://") {
+            return Err(CliError::usage(format!("{name}: fetch it first; only files and - are read")));
+        }
+        let path = Path::new(name);
+        if !path.exists() {
+            return Err(CliError::usage(format!("the path {name:?} does not exist")));
+        }
+        for file in files_of(path, files.recursive)? {
+            let text = std::fs::read(&file).map_err(|e| CliError::usage(format!("open {}: {e}", file.display())))?;
+            objects.extend(parse(&text, &file.to_string_lossy())?);
+        }
+    }
+    Ok(objects)
+}
+
+/// A file itself; of a directory those with the endings that kubectl reads, in order of name.
+fn files_of(path: &Path, recursive: bool) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut entries: Vec<_> = std::fs::read_dir(path)?.map(|e| e.map(|e| e.path())).collect::<std::io::Result<_>>()?;
+    entries.sort();
+    let mut found = Vec::new();
+    for entry in entries {
+        let ending = entry.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        if entry.is_dir() {
+            if recursive {
+                found.extend(files_of(&entry, true)?);
+            }
+        } else if matches!(ending, "json" | "yaml" | "yml") {
+            found.push(entry);
+        }
+    }
+    Ok(found)
+}
+
+/// All objects of one text.
+pub fn parse(text: &[u8], name: &str) -> Result<Vec<Value>> {
+    let documents =
+        isopod_api::yaml::parse_all(text).map_err(|e| CliError::usage(format!("error parsing {name}: {e}")))?;
+    let mut objects = Vec::new();
+    for document in documents.into_iter().map(|d| d.value).filter(|v| !v.is_null()) {
+        if document["kind"].as_str().is_some_and(|k| k.ends_with("List")) && document["items"].is_array() {
+            objects.extend(document["items"].as_array().cloned().unwrap_or_default());
+        } else {
+            objects.push(document);
+        }
+    }
+    for object in &objects {
+        for (field, problem) in [("kind", "'Kind' is missing"), ("apiVersion", "'apiVersion' is missing")] {
+            if object[field].as_str().is_none_or(str::is_empty) {
+                return Err(CliError::usage(format!("unable to decode {name:?}: Object {problem} in '{object}'")));
+            }
+        }
+    }
+    Ok(objects)
+}
+
+/// Where an object from a file belongs. A namespace given by flag must not contradict the file.
+pub async fn target(object: &Value, session: &Session, resources: &Resources) -> Result<Target> {
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    let resource =
+        resources.of_kind(&text(&object["apiVersion"]), &text(&object["kind"])).await.map_err(|e| match e {
+            CliError::Usage(message) => CliError::usage(format!(
+                "resource mapping not found for name: {:?} namespace: {:?}: {message}\nensure CRDs are installed first",
+                text(&object["metadata"]["name"]),
+                text(&object["metadata"]["namespace"]),
+            )),
+            other => other,
+        })?;
+    let own = text(&object["metadata"]["namespace"]);
+    if session.explicit && resource.namespaced && !own.is_empty() && own != session.namespace {
+        return Err(CliError::usage(format!(
+            "the namespace from the provided object {own:?} does not match the namespace {:?}. You must pass '--namespace={own}' to perform this operation.",
+            session.namespace
+        )));
+    }
+    Ok(Target::from_object(resource, object.clone(), &session.namespace))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_and_lists() {
+        let text = b"# a comment\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n---\n---\napiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Secret, metadata: {name: b}}\n";
+        let kinds: Vec<_> = parse(text, "x").unwrap().into_iter().map(|o| o["kind"].clone()).collect();
+        assert_eq!(kinds, ["ConfigMap", "Secret"]);
+        let missing = parse(b"metadata: {name: a}", "f.yaml").unwrap_err().to_string();
+        assert!(missing.contains("'Kind' is missing") && missing.contains("f.yaml"), "{missing}");
+        assert!(parse(b"a: [1", "f.yaml").unwrap_err().to_string().contains("error parsing f.yaml"));
+    }
+}

@@ -1,0 +1,2 @@
+//! Images from Dockerfiles.
+pub mod cache;

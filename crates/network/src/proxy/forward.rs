@@ -1,0 +1,175 @@
+//! One request: chooses a pod, sends it, tries another when that is safe.
+//!
+//! ## Choosing => Sending | NoBackend; Sending => Answered | Choosing (nothing was sent, or it may be repeated) | Failed
+use super::body::{Answer, Outgoing};
+use super::headers::{onward, strip, wants_upgrade};
+use super::table::{Eligible, Protocol};
+use super::tunnel;
+use super::upstream::{Lease, Pool, Upstream, connect1};
+use http::header::{CONNECTION, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Pods tried for one request. With more than that unreachable, waiting is not what helps.
+const ATTEMPTS: usize = 8;
+/// When all have refused: the table is about to say who takes their place.
+const BREATH: Duration = Duration::from_millis(20);
+
+/// What the requests of one client's connection need.
+pub struct Forwarder {
+    pub port: Arc<Port>,
+    pub pool: Arc<Pool>,
+    pub client: IpAddr,
+    pub ending: Arc<AtomicBool>,
+    pub open: Arc<AtomicUsize>,
+}
+
+/// One Service port, shared by all workers.
+pub struct Port {
+    pub eligible: parking_lot::RwLock<Arc<Eligible>>,
+    pub turn: AtomicUsize,
+}
+
+/// Why a request has no answer yet.
+enum Failed {
+    /// It can be sent again.
+    Unsent(Request<Outgoing>),
+    /// It was sent, to all we know.
+    Sent(hyper::Error),
+}
+
+/// A request without a body that may be sent twice (RFC 9110 §9.2.2).
+struct Copy(Request<()>);
+
+impl Copy {
+    fn of(request: &Request<Outgoing>) -> Option<Self> {
+        let repeatable = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE];
+        if !matches!(request.body(), Outgoing::None) || !repeatable.contains(request.method()) {
+            return None;
+        }
+        let mut copy = Request::new(());
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.version_mut() = request.version();
+        *copy.headers_mut() = request.headers().clone();
+        Some(Self(copy))
+    }
+
+    fn again(self) -> Request<Outgoing> {
+        self.0.map(|()| Outgoing::None)
+    }
+}
+
+impl Forwarder {
+    pub async fn answer(&self, mut request: Request<Incoming>) -> Response<Answer> {
+        let upgrade = wants_upgrade(&request);
+        let downstream = request.version();
+        let protocol = self.port.eligible.read().protocol;
+        let version = if protocol == Protocol::H2c && !upgrade { Version::HTTP_2 } else { Version::HTTP_11 };
+        let client_side = upgrade.then(|| hyper::upgrade::on(&mut request));
+        onward(&mut request, self.client, version, upgrade);
+        let mut response = match self.send(request.map(Outgoing::of), upgrade).await {
+            Ok(mut response) => {
+                let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                if switched && let Some(client_side) = client_side {
+                    let open = tunnel::Open::new(&self.open);
+                    tunnel::join(client_side, hyper::upgrade::on(&mut response), open);
+                }
+                strip(response.headers_mut(), switched);
+                response
+            }
+            Err(refusal) => refusal,
+        };
+        *response.version_mut() = downstream;
+        if self.ending.load(Ordering::Relaxed) && downstream != Version::HTTP_2 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn send(&self, mut request: Request<Outgoing>, upgrade: bool) -> Result<Response<Answer>, Response<Answer>> {
+        let mut tried: Vec<SocketAddr> = Vec::new();
+        for attempt in 0..ATTEMPTS {
+            let eligible = Arc::clone(&self.port.eligible.read());
+            let turn = self.port.turn.fetch_add(1, Ordering::Relaxed);
+            let Some(address) = eligible.choose(turn, self.client, &tried) else {
+                if tried.is_empty() {
+                    return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, "no endpoint is ready"));
+                }
+                // All have refused once. Pods come and go within milliseconds in an update.
+                tried.clear();
+                tokio::time::sleep(BREATH * u32::try_from(attempt).unwrap_or(1)).await;
+                continue;
+            };
+            let upstream = if upgrade {
+                connect1(address).await.map(|sender| Upstream::Http1 { sender, reused: false })
+            } else {
+                self.pool.get(address, eligible.protocol).await
+            };
+            let upstream = match upstream {
+                Ok(upstream) => upstream,
+                Err(error) => {
+                    tracing::debug!(%address, %error, "pod refused a connection");
+                    tried.push(address);
+                    continue;
+                }
+            };
+            match self.send_to(address, upstream, request).await {
+                Ok(response) => return Ok(response),
+                // Not counted as refused: a kept connection has ended, the pod may well be there.
+                Err(Failed::Unsent(again)) => request = again,
+                Err(Failed::Sent(error)) => {
+                    tracing::debug!(%address, %error, "request failed");
+                    return Err(refusal(
+                        StatusCode::BAD_GATEWAY,
+                        "the endpoint closed the connection without an answer",
+                    ));
+                }
+            }
+        }
+        Err(refusal(StatusCode::BAD_GATEWAY, "no endpoint accepts connections"))
+    }
+
+    async fn send_to(
+        &self,
+        address: SocketAddr,
+        upstream: Upstream,
+        request: Request<Outgoing>,
+    ) -> Result<Response<Answer>, Failed> {
+        match upstream {
+            Upstream::Http1 { mut sender, reused } => {
+                let copy = if reused { Copy::of(&request) } else { None };
+                match sender.try_send_request(request).await {
+                    Ok(response) => {
+                        let lease = Lease::new(&self.pool, address, sender);
+                        Ok(response.map(|body| Answer::of_pod(body, Some(lease))))
+                    }
+                    Err(mut error) => match (error.take_message(), copy) {
+                        (Some(request), _) => Err(Failed::Unsent(request)),
+                        // Most likely it crossed the pod's closing of an idle connection.
+                        (None, Some(copy)) => Err(Failed::Unsent(copy.again())),
+                        (None, None) => Err(Failed::Sent(error.into_error())),
+                    },
+                }
+            }
+            Upstream::Http2 { mut sender } => match sender.try_send_request(request).await {
+                Ok(response) => Ok(response.map(|body| Answer::of_pod(body, None))),
+                Err(mut error) => match error.take_message() {
+                    Some(request) => Err(Failed::Unsent(request)),
+                    None => Err(Failed::Sent(error.into_error())),
+                },
+            },
+        }
+    }
+}
+
+fn refusal(status: StatusCode, text: &str) -> Response<Answer> {
+    let mut response = Response::new(Answer::text(&format!("isopod: {text}\n")));
+    *response.status_mut() = status;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

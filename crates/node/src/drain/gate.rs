@@ -1,0 +1,156 @@
+//! Carries it out: waits for changes, looks at sockets, says what it waits for. Bounded everywhere.
+use super::leaving::{self, Seen, words};
+use super::{Sight, arriving, bound};
+use crate::seams::TrafficGate;
+use async_trait::async_trait;
+use isopod_network::contract::{Sockets, Traffic};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
+
+/// Between looks at a pod's sockets.
+const LOOK_EVERY: Duration = Duration::from_millis(15);
+/// Quiet for this long after the last proxy has acknowledged: drained. Covers packets that were on their way.
+const SETTLED: Duration = Duration::from_millis(45);
+/// The same while proxies still send it connections, having nobody else: then a pause must be longer to mean anything.
+const DESERTED: Duration = Duration::from_secs(1);
+/// `Ready` is posted after this long whatever the proxies say.
+const ROUTABLE_WITHIN: Duration = Duration::from_secs(5);
+
+/// The real [`TrafficGate`].
+pub struct Gate {
+    sight: Arc<dyn Sight>,
+    sockets: Arc<dyn Sockets>,
+}
+
+impl Gate {
+    pub fn new(sight: Arc<dyn Sight>, sockets: Arc<dyn Sockets>) -> Self {
+        Self { sight, sockets }
+    }
+}
+
+/// Tells each thing once.
+struct Reporter<'a> {
+    to: &'a (dyn Fn(String) + Send + Sync),
+    last: Option<String>,
+}
+
+impl Reporter<'_> {
+    fn say(&mut self, words: Option<String>) {
+        if let Some(words) = words
+            && self.last.as_ref() != Some(&words)
+        {
+            (self.to)(words.clone());
+            self.last = Some(words);
+        }
+    }
+}
+
+#[async_trait]
+impl TrafficGate for Gate {
+    async fn routable(&self, pod: &Pod) {
+        let until = Instant::now() + ROUTABLE_WITHIN;
+        if timeout_at(until, self.until_routable(pod)).await.is_err() {
+            let pod = pod.metadata.name.as_deref().unwrap_or("");
+            tracing::warn!(pod, "posted as ready before every proxy could reach it");
+        }
+    }
+
+    async fn drained(&self, pod: &Pod, report: &(dyn Fn(String) + Send + Sync)) {
+        // Deletion timestamps are wall clock.
+        let Some(bound) = bound::bound(pod, Timestamp::now()) else { return };
+        let (proxies_until, until) = (Instant::now() + bound.proxies, Instant::now() + bound.whole);
+        let mut reporter = Reporter { to: report, last: None };
+        if timeout_at(until, self.until_drained(pod, proxies_until, &mut reporter)).await.is_err() {
+            let last =
+                reporter.last.as_deref().and_then(|l| l.strip_prefix("draining: ")).unwrap_or("traffic").to_owned();
+            reporter.say(Some(format!("drain timed out after {:?} with {last}", bound.whole)));
+        }
+    }
+}
+
+impl Gate {
+    async fn until_routable(&self, pod: &Pod) {
+        self.sight.synced().await;
+        let mut changes = self.sight.changes();
+        let mut seen = BTreeMap::new();
+        loop {
+            changes.mark_unchanged();
+            let (services, slices) = (self.sight.services(pod), self.sight.slices(pod));
+            let stage = arriving::stage(pod, &services, &slices, &self.sight.proxies(), &mut seen);
+            if stage == arriving::Stage::Routable || changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn until_drained(&self, pod: &Pod, proxies_until: Instant, reporter: &mut Reporter<'_>) {
+        let uid = pod.metadata.uid.as_deref().unwrap_or("");
+        let mut seen = Seen::default();
+        if timeout_at(proxies_until, self.sight.synced()).await.is_err() {
+            return;
+        }
+        let mut changes = self.sight.changes();
+        loop {
+            changes.mark_unchanged();
+            let stage = leaving::stage(uid, &self.sight.backings(pod), &self.sight.proxies(), &mut seen);
+            reporter.say(words(&stage, None));
+            match stage {
+                leaving::Stage::Unselected => return,
+                leaving::Stage::Away | leaving::Stage::Alone => break,
+                leaving::Stage::Published { .. } | leaving::Stage::Programming { .. } => {}
+            }
+            match timeout_at(proxies_until, changes.changed()).await {
+                Ok(Ok(())) => {}
+                // Nobody tells of changes any more: the process ends.
+                Ok(Err(_)) => return,
+                Err(_) => {
+                    tracing::warn!(uid, ?stage, "goes on without the acknowledgement of every proxy");
+                    break;
+                }
+            }
+        }
+        self.until_quiet(pod, seen, reporter).await;
+    }
+
+    async fn until_quiet(&self, pod: &Pod, mut seen: Seen, reporter: &mut Reporter<'_>) {
+        let uid = pod.metadata.uid.as_deref().unwrap_or("");
+        let address = address(pod).or_else(|| leaving::address(uid, &self.sight.backings(pod)));
+        let Some((netns, address)) = self.sight.netns(pod).await.zip(address) else { return };
+        // As long as slices name it: a Service that goes meanwhile has still had connections.
+        let mut ports = Vec::new();
+        let mut quiet_since = None;
+        loop {
+            let backings = self.sight.backings(pod);
+            let named = leaving::ports(uid, &backings);
+            if !named.is_empty() {
+                ports = named;
+            }
+            let stage = leaving::stage(uid, &backings, &self.sight.proxies(), &mut seen);
+            let Some(traffic) = self.look(&netns, address, &ports).await else { return };
+            reporter.say(words(&stage, Some(traffic)));
+            let enough = if stage == leaving::Stage::Alone { DESERTED } else { SETTLED };
+            if traffic.waiting > 0 || traffic.in_flight > 0 {
+                quiet_since = None;
+            } else if quiet_since.get_or_insert_with(Instant::now).elapsed() >= enough {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// `None`: there is nothing left to look at.
+    async fn look(&self, netns: &Path, address: IpAddr, ports: &[u16]) -> Option<Traffic> {
+        let looked = self.sockets.look(netns, address, ports).await;
+        looked.inspect_err(|error| tracing::warn!(%error, "sockets not seen")).ok()
+    }
+}
+
+fn address(pod: &Pod) -> Option<IpAddr> {
+    pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()
+}

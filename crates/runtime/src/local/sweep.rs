@@ -1,0 +1,118 @@
+//! What crashes leave behind: supervisors that died, sandboxes half made or half removed.
+use super::{Client, Local, Unreachable, unavailable};
+use crate::{ContainerState, Result, RuntimeError, SandboxId, SandboxState, record::Record, shim};
+use std::{collections::BTreeSet, path::Path};
+
+/// Names a sandbox's cgroup, in its directory, from before anything of it is made.
+pub(super) const CGROUP_NOTE: &str = "cgroup";
+
+impl Local {
+    /// Looks at every sandbox there is: adopts the living, buries the dead, removes what is neither.
+    pub(super) async fn sweep(&self) -> Result<()> {
+        for id in self.ids().await? {
+            let Ok(directory) = self.directory(&id) else { continue };
+            match Client::connect(&directory).await {
+                Ok(client) => {
+                    self.watch(id.clone(), client);
+                    match self.record(&id).await {
+                        Ok(record) => self.adopt(&directory, &record).await,
+                        Err(error) => tracing::warn!(sandbox = %id, %error, "cannot adopt a sandbox"),
+                    }
+                }
+                Err(Unreachable::Gone) => self.sweep_dead(&id, &directory).await,
+                Err(Unreachable::Failed(error)) => {
+                    tracing::warn!(sandbox = %id, %error, "a pod's supervisor does not answer");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep_dead(&self, id: &SandboxId, directory: &Path) {
+        match Record::load(directory) {
+            Ok(Some(record)) => {
+                let buried = if record.sandbox.state == SandboxState::Ready { self.bury(id).await } else { Ok(record) };
+                match buried {
+                    Ok(record) => self.adopt(directory, &record).await,
+                    Err(error) => tracing::warn!(sandbox = %id, %error, "cannot clean up after a dead supervisor"),
+                }
+            }
+            // Making it, or removing it, was not finished.
+            Ok(None) => {
+                if let Err(error) = self.remove_remains(id, directory).await {
+                    tracing::warn!(sandbox = %id, %error, "cannot remove what is left of a sandbox");
+                }
+            }
+            Err(error) => tracing::warn!(sandbox = %id, %error, "cannot read a sandbox's record"),
+        }
+    }
+
+    /// Takes a sandbox into the index, and removes directories of containers that it does not know.
+    async fn adopt(&self, directory: &Path, record: &Record) {
+        let known: BTreeSet<&str> = record.containers.iter().map(|status| status.id.0.as_str()).collect();
+        if let Ok(entries) = std::fs::read_dir(directory.join("containers")) {
+            for entry in entries.flatten() {
+                if entry.file_name().to_str().is_none_or(|name| !known.contains(name)) {
+                    let cgroup = format!("{}/{}", self.cgroup_of(record), entry.file_name().to_string_lossy());
+                    let removed = (self.remove_cgroup(&cgroup).await, remove_directory(&entry.path()).await);
+                    if let (_, Err(error)) | (Err(error), _) = removed {
+                        tracing::warn!(path = %entry.path().display(), %error, "cannot remove a leftover");
+                    }
+                }
+            }
+        }
+        let sandbox = &record.sandbox;
+        let mut index = self.index();
+        index.names.insert((sandbox.config.uid.clone(), sandbox.config.attempt), sandbox.id.clone());
+        index.containers.extend(record.containers.iter().map(|status| (status.id.clone(), sandbox.id.clone())));
+    }
+
+    /// The supervisor died without being told to: what ran is killed, what became of it is unknown, and that is written
+    /// down. Idempotent.
+    pub(super) async fn bury(&self, id: &SandboxId) -> Result<Record> {
+        let directory = self.directory(id)?;
+        let record = Record::load(&directory).map_err(|error| unavailable("read the sandbox's record", &error))?;
+        let mut record = record.ok_or_else(|| RuntimeError::NotFound { what: "sandbox".into(), id: id.0.clone() })?;
+        let cgroup = self.cgroup_of(&record);
+        let (cgroups, at) = (self.shared.cgroups.clone(), directory.clone());
+        let killed = tokio::task::spawn_blocking(move || {
+            cgroups.kill(&cgroup);
+            shim::release_mounts(&at);
+        });
+        killed.await.map_err(|error| unavailable("kill what is left of a sandbox", &error))?;
+        record.sandbox.state = SandboxState::NotReady;
+        record.sandbox.netns_path = None;
+        for container in &mut record.containers {
+            if container.state == ContainerState::Running {
+                container.state = ContainerState::Unknown;
+                container.pid = None;
+            }
+        }
+        record.save(&directory).map_err(|error| unavailable("write the sandbox's record", &error))?;
+        Ok(record)
+    }
+
+    /// Everything of a sandbox that is to be no more. Where it is interrupted, the next start goes on.
+    pub(super) async fn remove_remains(&self, id: &SandboxId, directory: &Path) -> Result<()> {
+        if let Ok(cgroup) = tokio::fs::read_to_string(directory.join(CGROUP_NOTE)).await {
+            self.shared.cgroups.kill(&cgroup);
+            self.remove_cgroup(&cgroup).await?;
+        }
+        shim::release_mounts(directory);
+        remove_directory(directory).await?;
+        let mut index = self.index();
+        index.names.retain(|_, known| known != id);
+        index.containers.retain(|_, known| known != id);
+        Ok(())
+    }
+}
+
+/// With all below it, which containers may have filled with anything. Idempotent.
+pub(super) async fn remove_directory(path: &Path) -> Result<()> {
+    match tokio::fs::remove_dir_all(path).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(unavailable(&format!("remove {}", path.display()), &error))
+        }
+        _ => Ok(()),
+    }
+}
