@@ -204,6 +204,7 @@ impl Supervisor {
             cgroup: cell.cgroup.clone(),
             cgroup_version: layout.version(),
             cgroup_directories: layout.directories(&cell.cgroup)?,
+            available: available(),
             devices: if config.security.privileged { machine_devices() } else { Vec::new() },
         })
     }
@@ -460,6 +461,12 @@ impl Cell {
     }
 }
 
+/// Capabilities that we have.
+pub(super) fn available() -> std::collections::BTreeSet<String> {
+    let held = caps::read(None, caps::CapSet::Permitted).unwrap_or_default();
+    held.into_iter().map(|capability| capability.to_string()).collect()
+}
+
 /// How a program of a container is started.
 pub(super) fn launch(
     config: &ContainerConfig,
@@ -470,14 +477,14 @@ pub(super) fn launch(
 ) -> Result<Launch> {
     let held = rights::capabilities(&config.security)?;
     let wanted = if config.security.privileged { &crate::Seccomp::Unconfined } else { &config.security.seccomp };
-    let filter = seccomp::compile(wanted, &held)?;
+    let filters = seccomp::compile(wanted, &held)?;
     let surplus = [("CAP_SYS_ADMIN", Capability::CAP_SYS_ADMIN), ("CAP_SETPCAP", Capability::CAP_SETPCAP)];
     let surplus = surplus.into_iter().filter(|(name, _)| spec::filter_needs_rights(config) && !held.contains(name));
     Ok(Launch {
         args: args.to_vec(),
         env: spec::environment(config, around),
         terminal,
-        filter,
+        filters,
         surplus: surplus.map(|(_, right)| right).collect(),
         channel,
     })

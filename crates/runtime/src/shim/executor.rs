@@ -32,7 +32,8 @@ pub struct Launch {
     pub env: Vec<String>,
     /// Gets a terminal, whose master goes to the supervisor.
     pub terminal: bool,
-    pub filter: Option<BpfProgram>,
+    /// Of system calls, in order; none when nothing is filtered.
+    pub filters: Vec<BpfProgram>,
     /// Rights held only for the filter, to be given up after it.
     pub surplus: Vec<Capability>,
     /// Maker's end of the note channel.
@@ -82,8 +83,9 @@ impl Launch {
 
     /// Sets the filter and gives up what was kept for it.
     fn restrict(&self) -> Result<(), String> {
-        let Some(filter) = &self.filter else { return Ok(()) };
-        super::seccomp::install(filter).map_err(|error| format!("cannot filter system calls: {error}"))?;
+        for filter in &self.filters {
+            super::seccomp::install(filter).map_err(|error| format!("cannot filter system calls: {error}"))?;
+        }
         for right in &self.surplus {
             let drop = |set| caps::drop(None, set, *right).map_err(|error| format!("cannot drop {right}: {error}"));
             drop(CapSet::Bounding)?;

@@ -1,6 +1,6 @@
 //! The helper behind [`oneshot`](crate::oneshot): one program in a root file system, and nothing left of it afterwards.
 use super::{
-    containers::{inheritance, launch, write_json},
+    containers::{available, inheritance, launch, write_json},
     maker::{self, Home, Stdio},
     note, root, sandbox,
     spec::{self, Surroundings},
@@ -143,6 +143,7 @@ impl Helper {
             cgroup: self.cgroup.clone(),
             cgroup_version: layout.version(),
             cgroup_directories: layout.directories(&self.cgroup)?,
+            available: available(),
             devices: Vec::new(),
         };
         let bundle = spec::container(&config, &around)?;

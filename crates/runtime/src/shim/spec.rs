@@ -30,6 +30,8 @@ pub struct Surroundings {
     pub cgroup_version: CgroupVersion,
     /// v1: the container's directory in each hierarchy.
     pub cgroup_directories: Vec<PathBuf>,
+    /// Capabilities that this process has and can give away: a machine may have fewer than all.
+    pub available: BTreeSet<String>,
     /// Of the machine, for privileged containers: path, type (`c` or `b`), major, minor.
     pub devices: Vec<(PathBuf, char, i64, i64)>,
 }
@@ -74,7 +76,8 @@ pub fn process(config: &ContainerConfig, around: &Surroundings, args: &[String])
     if args.is_empty() {
         return Err(RuntimeError::invalid("args", "must name a program"));
     }
-    let capabilities = held_at_first(config)?;
+    let mut capabilities = held_at_first(config)?;
+    capabilities.retain(|name| around.available.contains(*name));
     let identity = &around.identity;
     Ok(json!({
         "terminal": false,
@@ -224,6 +227,7 @@ mod tests {
             cgroup: "/pods/one/c".into(),
             cgroup_version: CgroupVersion::V1,
             cgroup_directories: vec!["/sys/fs/cgroup/memory/pods/one/c".into()],
+            available: ["CAP_KILL", "CAP_CHOWN", "CAP_MKNOD"].map(str::to_owned).into(),
             devices: Vec::new(),
         }
     }
@@ -250,7 +254,11 @@ mod tests {
         assert_eq!(spec["linux"]["resources"]["devices"], json!([{"allow": false, "access": "rwm"}]));
         assert_eq!(spec["linux"]["rootfsPropagation"], "private");
         assert!(spec["linux"]["maskedPaths"].as_array().unwrap().contains(&json!("/proc/kcore")));
-        assert!(!spec["process"]["capabilities"]["bounding"].as_array().unwrap().contains(&json!("CAP_MKNOD")));
+        assert_eq!(
+            spec["process"]["capabilities"]["bounding"],
+            json!(["CAP_CHOWN", "CAP_KILL"]),
+            "no more than there are"
+        );
     }
 
     #[test]

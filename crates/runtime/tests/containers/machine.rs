@@ -33,6 +33,11 @@ impl Machine {
         open(self.directory.path()).await
     }
 
+    /// The busybox image's only layer.
+    pub fn layer(&self) -> PathBuf {
+        self.path("busybox")
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -140,10 +145,7 @@ pub fn shims(directory: &str) -> Vec<u32> {
 }
 
 async fn open(directory: &Path) -> Local {
-    let config = LocalConfig {
-        shim_binary: env!("CARGO_BIN_EXE_isopod-test-shim").into(),
-        ..LocalConfig::new(directory.join("state")).unwrap()
-    };
+    let config = LocalConfig { shim_binary: shim_binary(), ..LocalConfig::new(directory.join("state")).unwrap() };
     Local::open(config).await.unwrap()
 }
 
@@ -159,6 +161,11 @@ fn busybox(root: &Path) {
     }
     fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:web:/srv:/bin/sh\n").unwrap();
     fs::write(root.join("etc/group"), "root:x:0:\nweb:x:34:\nstaff:x:50:web\n").unwrap();
+}
+
+/// The binary that is the shim of these tests.
+pub fn shim_binary() -> PathBuf {
+    env!("CARGO_BIN_EXE_isopod-test-shim").into()
 }
 
 /// Looks again and again until there is an answer.

@@ -1,6 +1,9 @@
 //! Real containers, made from Debian's static busybox. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod isolation;
+mod life;
 mod machine;
+mod steps;
 
 use isopod_runtime::{ContainerState, ExitCause, Runtime};
 use machine::Machine;
