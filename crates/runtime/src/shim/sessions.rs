@@ -168,7 +168,7 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn from_attached(&mut self, id: &ContainerId, frame: &Frame) {
+    pub(super) fn hear_attached(&mut self, id: &ContainerId, frame: &Frame) {
         let once = self.status(id).is_ok_and(|status| status.config.stdin_once);
         let Some(cell) = self.cells.get_mut(id) else { return };
         match frame.kind {

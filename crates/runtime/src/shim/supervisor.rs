@@ -278,7 +278,7 @@ impl Supervisor {
                         conn.reply(&Reply::Failed { error: RuntimeError::Unsupported { message } });
                     }
                 },
-                (Mode::Attached(id), _) => self.from_attached(&id, &frame),
+                (Mode::Attached(id), _) => self.hear_attached(&id, &frame),
                 // What a newer client says to a command or to a reader of events is not understood and does no harm.
                 (Mode::Exec(_) | Mode::Events, _) => {}
                 (Mode::New | Mode::Open | Mode::Waiting, _) => conn.broken = true,
