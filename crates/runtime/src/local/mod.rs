@@ -100,6 +100,13 @@ impl Local {
         Ok(local)
     }
 
+    /// Stops and removes every sandbox, for a cluster that is to be no more.
+    pub async fn remove_all(&self) -> Result<()> {
+        let ids = self.ids().await?;
+        let removed = futures::future::join_all(ids.iter().map(|id| crate::Runtime::remove_sandbox(self, id))).await;
+        removed.into_iter().collect()
+    }
+
     fn index(&self) -> MutexGuard<'_, Index> {
         // Nothing can panic while it is held.
         self.shared.index.lock().unwrap_or_else(PoisonError::into_inner)

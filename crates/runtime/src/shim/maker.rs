@@ -65,6 +65,9 @@ pub fn prepare(home: &Home, config: &ContainerConfig) -> Result<Root> {
     for directory in [home.rootfs(), home.upper(), home.work()] {
         fs::create_dir_all(&directory).map_err(|error| io_failed("make directory", &error))?;
     }
+    if let Some(top) = config.layers.last() {
+        root::take_over(top, &home.upper())?;
+    }
     let (ours, theirs) = note::channel().map_err(|error| failed("make a channel", error))?;
     let (mut reader, writer) = std::io::pipe().map_err(|error| io_failed("make a pipe", &error))?;
     let pid = fork::child(|| {

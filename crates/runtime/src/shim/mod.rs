@@ -23,7 +23,10 @@ mod tree;
 
 use crate::{Result, RuntimeError, protocol::Setup};
 use nix::{
-    sys::signal::{SigSet, SigmaskHow, sigprocmask},
+    sys::{
+        signal::{SigSet, SigmaskHow, sigprocmask},
+        stat::Mode,
+    },
     unistd::setsid,
 };
 use std::{
@@ -41,6 +44,10 @@ pub(crate) use sandbox::{cgroup as sandbox_cgroup, release_mounts};
 /// exit code.
 pub fn main(args: impl Iterator<Item = OsString>) -> i32 {
     let args: Vec<OsString> = args.collect();
+    // Whatever was open in the shell that started the server is not for pods.
+    // SAFETY: no memory is passed, and this process has opened nothing yet.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
+    nix::sys::stat::umask(Mode::from_bits_truncate(0o022));
     match args.first().and_then(|mode| mode.to_str()) {
         Some("supervise") => supervise(),
         Some("oneshot") => oneshot::main(),
@@ -72,7 +79,9 @@ fn daemon(setup: &Setup) -> i32 {
         Ok(supervisor) => supervisor,
         Err(error) => return tell(Err(error)),
     };
-    if tell(Ok(())) != 0 || silence(&setup.directory).is_err() {
+    // Nobody may be listening any more; the next node agent adopts what is there.
+    tell(Ok(()));
+    if silence(&setup.directory).is_err() {
         return 1;
     }
     supervisor.run()

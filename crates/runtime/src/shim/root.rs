@@ -82,6 +82,15 @@ pub fn mount_overlay(stack: &Stack<'_>, target: &Path) -> Result<()> {
     mounted.map_err(|error| failed("mount overlay", error))
 }
 
+/// Gives the writable directory the owner and mode of the image's root: overlayfs shows those of its top.
+pub fn take_over(layer: &Path, upper: &Path) -> Result<()> {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let Ok(metadata) = fs::metadata(layer) else { return Ok(()) };
+    chown(upper, Some(metadata.uid()), Some(metadata.gid()))
+        .and_then(|()| fs::set_permissions(upper, metadata.permissions()))
+        .map_err(|error| io_failed("take the root's mode over", &error))
+}
+
 /// overlayfs' options end at a comma and its lower directories at a colon.
 fn escaped(path: &Path) -> Result<String> {
     let text = path.to_str().ok_or_else(|| RuntimeError::invalid("upper", "path must be UTF-8"))?;

@@ -24,7 +24,10 @@ use std::{
 
 /// The cgroup of a sandbox, above its containers' and its supervisor's.
 pub fn cgroup(id: &SandboxId, config: &SandboxConfig) -> String {
-    if config.cgroup_parent.is_empty() { format!("/isopod/{id}") } else { config.cgroup_parent.clone() }
+    match config.cgroup_parent.trim_matches('/') {
+        "" => format!("/isopod/{id}"),
+        parent => format!("/{parent}"),
+    }
 }
 
 /// A sandbox's part of the machine, held by this process.

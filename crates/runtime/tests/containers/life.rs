@@ -303,3 +303,23 @@ async fn nothing_runs_on_without_its_supervisor() {
     machine.runtime.remove_container(&id).await.unwrap();
     machine.finish().await;
 }
+
+#[tokio::test]
+async fn a_supervisor_is_small() {
+    let machine = Machine::new().await;
+    let sandbox = machine.sandbox("small").await;
+    let id = machine.start(&sandbox, machine.script("app", "exec sleep 1000")).await;
+    for _ in 0..5 {
+        machine.exec(&id, "true").await;
+    }
+    let path = machine.directory.path().to_str().unwrap().to_owned();
+    let shim = shims(&path)[0];
+    let rollup = std::fs::read_to_string(format!("/proc/{shim}/smaps_rollup")).unwrap();
+    let kib = |key: &str| -> u64 {
+        rollup.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    // Its data. Code is the binary's file, and shared by all supervisors.
+    let own = kib("Anonymous:");
+    assert!(own < 2048, "{own} KiB: {rollup}");
+    machine.finish().await;
+}

@@ -1,5 +1,6 @@
 //! Real containers, made from Debian's static busybox. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod contract;
 mod isolation;
 mod life;
 mod machine;
