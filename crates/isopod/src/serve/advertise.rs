@@ -116,7 +116,8 @@ mod tests {
             assert_eq!(api.store().revision().await.unwrap() == before, same, "{address:?}");
             assert_eq!(endpoints.get_opt(NAME).await.unwrap().map(|e| said(&e)).as_deref(), expected);
             let slice: Option<EndpointSlice> = slices.get_opt(NAME).await.unwrap();
-            let at = slice.map(|s| format!("{} {}", s.endpoints.unwrap()[0].addresses[0], s.ports.unwrap()[0].port.unwrap()));
+            let at = slice
+                .map(|s| format!("{} {}", s.endpoints.unwrap()[0].addresses[0], s.ports.unwrap()[0].port.unwrap()));
             assert_eq!(at.as_deref(), expected);
         }
     }
