@@ -33,6 +33,8 @@ pub fn objects() -> Vec<(&'static dyn KindOps, Value)> {
         "metadata": { "name": STORAGE_CLASS, "annotations": { DEFAULT_ANNOTATION: "true" } },
         "provisioner": PROVISIONER,
         "volumeBindingMode": "WaitForFirstConsumer",
+        // A directory is as large as one says.
+        "allowVolumeExpansion": true,
     });
     let all = kinds::all();
     let of = |body: &Value| {

@@ -91,6 +91,7 @@ impl Chain {
             Arc::new(plugins::Priorities),
             Arc::new(plugins::Tolerations),
             Arc::new(plugins::Storage),
+            Arc::new(plugins::ClaimResize),
             Arc::new(plugins::RuntimeClasses),
             Arc::new(quota::Quotas),
         ])

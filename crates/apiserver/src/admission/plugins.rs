@@ -174,6 +174,33 @@ impl Admission for Storage {
     }
 }
 
+/// PersistentVolumeClaimResize
+pub struct ClaimResize;
+
+#[async_trait]
+impl Admission for ClaimResize {
+    fn name(&self) -> &'static str {
+        "PersistentVolumeClaimResize"
+    }
+    fn handles(&self, a: &Attributes<'_>) -> bool {
+        a.operation == Operation::Update && a.is("", "persistentvolumeclaims", "")
+    }
+    async fn validate(
+        &self,
+        object: Option<&dyn Object>,
+        old: Option<&dyn Object>,
+        a: &Attributes<'_>,
+    ) -> Result<(), ApiError> {
+        let claim = |o: Option<&dyn Object>| o.and_then(|o| o.downcast::<PersistentVolumeClaim>()).cloned();
+        let (Some(new), Some(old)) = (claim(object), claim(old)) else { return Ok(()) };
+        if new.spec == old.spec {
+            return Ok(());
+        }
+        let classes = a.server.read_all("storageclasses", "").await?;
+        storage::admit_growth(&new, &old, &classes).map_err(|why| a.forbidden(why))
+    }
+}
+
 /// RuntimeClass: overhead comes from a class, never from a person.
 pub struct RuntimeClasses;
 

@@ -10,6 +10,8 @@ pub mod binding;
 pub mod matching;
 pub mod plan;
 mod run;
+#[cfg(test)]
+mod tests;
 
 pub use run::persistent_volumes;
 

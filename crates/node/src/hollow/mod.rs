@@ -12,6 +12,7 @@ pub mod pods;
 mod register;
 pub mod status;
 
+use crate::volumes::local::{self, Ground, Local};
 use crate::write::{self, WriteError};
 use isopod_api::k8s::api::core::v1::Pod;
 use isopod_reflect::{Key, Reflectors};
@@ -71,8 +72,21 @@ pub async fn run(
     let names = config.names();
     let clients: HashMap<String, Client> = names.iter().map(|name| (name.clone(), client_for_node(name))).collect();
     let heartbeat = register::keep(&config, &clients, shutdown.clone());
-    let pods = follow(Pods::new(names), &clients, &reflectors, shutdown.clone());
-    tokio::join!(heartbeat, pods);
+    let volumes = provision(&names, &clients, &reflectors, &shutdown);
+    let pods = follow(Pods::new(names.clone()), &clients, &reflectors, shutdown.clone());
+    tokio::join!(heartbeat, volumes, pods);
+}
+
+/// Hollow volumes for hollow pods: claims are bound as on real nodes, to directories that nobody makes.
+async fn provision(
+    names: &[String],
+    clients: &HashMap<String, Client>,
+    reflectors: &Reflectors,
+    shutdown: &CancellationToken,
+) {
+    let Some(client) = names.first().and_then(|name| clients.get(name)) else { return };
+    let local = Local { nodes: names.iter().cloned().collect(), ground: Ground::Hollow };
+    local::run(client.clone(), reflectors.clone(), local, shutdown.clone()).await;
 }
 
 async fn follow(

@@ -73,7 +73,7 @@ impl World {
     }
 
     async fn furnish(&self) {
-        for name in ["kube-system", "ns"] {
+        for name in ["kube-system", "default", "ns"] {
             let made: Namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
             let made = Api::all(self.client.clone()).create(&PostParams::default(), &made).await;
             assert!(made.is_ok() || matches!(&made, Err(kube::Error::Api(s)) if s.code == 409), "{made:?}");

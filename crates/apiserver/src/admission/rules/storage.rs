@@ -1,9 +1,11 @@
-//! DefaultStorageClass and StorageObjectInUseProtection: a claim without a class gets the default one; claims and volumes in use
+//! DefaultStorageClass, StorageObjectInUseProtection and PersistentVolumeClaimResize: a claim without a class gets the default one; claims and volumes in use
 //! outlive their deletion.
 use isopod_api::k8s::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use isopod_api::k8s::api::storage::v1::StorageClass;
 use isopod_api::k8s::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use isopod_api::kinds::storage_class::default_class;
+use isopod_api::kinds::storage_words::class_of;
+use isopod_api::quantity::{self, Quantity};
 
 pub const CLAIM_FINALIZER: &str = "kubernetes.io/pvc-protection";
 pub const VOLUME_FINALIZER: &str = "kubernetes.io/pv-protection";
@@ -22,6 +24,38 @@ pub fn admit_claim(claim: &mut PersistentVolumeClaim, classes: &[StorageClass]) 
 
 pub fn admit_volume(volume: &mut PersistentVolume) {
     protect(&mut volume.metadata, VOLUME_FINALIZER);
+}
+
+/// PersistentVolumeClaimResize: a claim grows if it is bound and its class allows it.
+pub fn admit_growth(
+    new: &PersistentVolumeClaim,
+    old: &PersistentVolumeClaim,
+    classes: &[StorageClass],
+) -> Result<(), &'static str> {
+    if requested(new) <= requested(old) {
+        return Ok(());
+    }
+    if old.status.as_ref().and_then(|s| s.phase.as_deref()) != Some("Bound") {
+        return Err("Only bound persistent volume claims can be expanded");
+    }
+    let name = class(new);
+    let allowed =
+        classes.iter().any(|c| c.metadata.name.as_deref() == Some(name) && c.allow_volume_expansion == Some(true));
+    if allowed && name == class(old) {
+        return Ok(());
+    }
+    Err(
+        "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize",
+    )
+}
+
+fn class(claim: &PersistentVolumeClaim) -> &str {
+    class_of(&claim.metadata, claim.spec.as_ref().and_then(|s| s.storage_class_name.as_ref()))
+}
+
+fn requested(claim: &PersistentVolumeClaim) -> Quantity {
+    let storage = claim.spec.as_ref().and_then(|s| s.resources.as_ref()?.requests.as_ref()?.get("storage"));
+    storage.and_then(|q| quantity::parse(q).ok()).unwrap_or(Quantity::ZERO)
 }
 
 fn protect(metadata: &mut ObjectMeta, finalizer: &str) {
@@ -64,6 +98,31 @@ mod tests {
             admit_claim(&mut claim, classes);
             assert_eq!(json!(claim.spec.unwrap().storage_class_name), expected, "{spec}");
             assert_eq!(claim.metadata.finalizers.unwrap(), [CLAIM_FINALIZER]);
+        }
+    }
+
+    #[test]
+    fn claims_grow_when_bound_and_allowed() {
+        let mut grows = class("grows", "false", "2026-01-01T00:00:00Z");
+        grows.allow_volume_expansion = Some(true);
+        let classes = [grows, class("fixed", "false", "2026-01-01T00:00:00Z")];
+        let claim = |class: &str, size: &str, phase: &str| -> PersistentVolumeClaim {
+            serde_json::from_value(json!({"metadata": {"name": "c"}, "spec": {"storageClassName": class,
+                "resources": {"requests": {"storage": size}}}, "status": {"phase": phase}}))
+            .unwrap()
+        };
+        let refused = "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize";
+        let cases = [
+            (("grows", "2Gi", "Bound"), Ok(())),
+            (("grows", "1024Mi", "Bound"), Ok(())),
+            (("grows", "2Gi", "Pending"), Err("Only bound persistent volume claims can be expanded")),
+            (("fixed", "2Gi", "Bound"), Err(refused)),
+            (("", "2Gi", "Bound"), Err(refused)),
+            (("fixed", "1Gi", "Bound"), Ok(())),
+        ];
+        for ((name, size, phase), expected) in cases {
+            let (old, new) = (claim(name, "1Gi", phase), claim(name, size, phase));
+            assert_eq!(admit_growth(&new, &old, &classes), expected, "{name} {size} {phase}");
         }
     }
 }

@@ -284,8 +284,11 @@ mod tests {
             (both(phase("Bound"), &leaving), VolumeStep::Nothing),
             (both(phase("Available"), &leaving), VolumeStep::Delete),
             (both(phase("Released"), &retain), VolumeStep::Unguard),
-            (both(both(phase("Released"), &retain), &json!({"metadata": {"finalizers": null}})), VolumeStep::Nothing),
-            (both(phase("Released"), &json!({"metadata": {"annotations": null}})), VolumeStep::Nothing),
+            (both(both(phase("Released"), &retain), &json!({"metadata": {"finalizers": []}})), VolumeStep::Nothing),
+            (
+                both(phase("Released"), &json!({"metadata": {"annotations": {PROVISIONED_BY: "other"}}})),
+                VolumeStep::Nothing,
+            ),
         ];
         for (change, expected) in table {
             assert_eq!(super::volume(&merged(made.clone(), &change), &nodes()), expected, "{change}");
