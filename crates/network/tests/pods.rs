@@ -1,7 +1,7 @@
 //! Pod links on a machine of the test's own: who reaches whom, what a restart keeps, what removal leaves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails panics")]
 mod lab;
-use isopod_network::contract::PodNetwork;
+use isopod_network::contract::{Attachment, PodNetwork};
 use isopod_network::pod::Links;
 use lab::{Machine, Namespace};
 
@@ -93,4 +93,31 @@ fn a_range_that_is_routed_elsewhere_is_refused() {
     let config = Machine::new("other").config;
     let error = host.run(|| Links::open(config)).err().unwrap().to_string();
     assert_eq!(error, "range 10.78.0.0/16: is already routed to br0: another cluster or network has it");
+}
+
+#[test]
+fn clusters_live_side_by_side() {
+    let one = Machine::new("side");
+    let mut config = one.config.clone();
+    config.cluster = "other".into();
+    config.state_dir = one.config.state_dir.join("other");
+    config.pod_cidr = "10.87.0.0/24".parse().unwrap();
+    config.cluster_cidr = "10.87.0.0/16".parse().unwrap();
+    config.service_cidr = "10.88.0.0/16".parse().unwrap();
+    config.own_addresses = vec![];
+    let links = one.host.run(|| Links::open(config.clone())).unwrap();
+    assert_eq!(links.node_address().to_string(), "10.87.0.1", "the other cluster's bridge is no uplink");
+    let (mine, namespace) = (one.pod("mine"), Namespace::new());
+    mine.namespace.serve("0.0.0.0:80", "mine");
+    let other =
+        Attachment { uid: "other".into(), pod: "default/other".into(), netns: namespace.path(), host_ports: vec![] };
+    let address = one.host.block_on(links.attach(&other)).unwrap();
+    assert_eq!(address.to_string(), "10.87.0.2");
+    assert_eq!(one.host.ask(mine.at(80)), "mine 10.77.0.1");
+    // from outside its own cluster: as the machine
+    assert!(namespace.ask(mine.at(80)).starts_with("mine "));
+    drop(links);
+    one.host.run(|| Links::remove_all(&config)).unwrap();
+    assert_eq!(one.host.ask(mine.at(80)), "mine 10.77.0.1", "what is removed is its own only");
+    assert!(!one.host.ip("-o link").contains(&config.bridge()));
 }

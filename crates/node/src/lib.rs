@@ -4,6 +4,7 @@ pub mod agent;
 pub mod drain;
 pub mod hollow;
 pub mod seams;
+pub mod services;
 pub mod stream;
 pub mod volumes;
 mod write;

@@ -12,6 +12,8 @@ const TUPLE_REPLY: u16 = 2;
 const FILTER: u16 = 25;
 const FILTER_ORIG_FLAGS: u16 = 1;
 const FILTER_REPLY_FLAGS: u16 = 2;
+/// Each question walks the whole table in the kernel: for more endpoints than this all of it is read once.
+const ONE_BY_ONE: usize = 4;
 /// Compare the source address only.
 const BY_SOURCE: u32 = 1;
 const TUPLE_IP: u16 = 1;
@@ -65,14 +67,20 @@ pub(crate) fn forget(address: Ipv4Addr) -> io::Result<usize> {
 /// Forgets UDP flows that were translated to one of these endpoints: nothing else ends them as long as the client goes on sending.
 pub(crate) fn forget_udp(endpoints: &[SocketAddrV4]) -> io::Result<usize> {
     let mut socket = Socket::open(libc::NETLINK_NETFILTER)?;
+    let mut flows = Vec::new();
+    if endpoints.len() <= ONE_BY_ONE {
+        for endpoint in endpoints {
+            flows.extend(list(&mut socket, *endpoint.ip(), End::Server)?);
+        }
+    } else {
+        flows.extend(socket.request(question(None))?.iter().filter_map(|answer| flow(&answer.payload)));
+    }
     let mut count = 0;
-    for endpoint in endpoints {
-        for flow in list(&mut socket, *endpoint.ip(), End::Server)? {
-            let translated = flow.original.destination != flow.reply.source;
-            if is(Protocol::Udp, flow.reply.protocol) && flow.reply.source == *endpoint && translated {
-                delete(&mut socket, &flow)?;
-                count += 1;
-            }
+    for flow in flows {
+        let translated = flow.original.destination != flow.reply.source;
+        if is(Protocol::Udp, flow.reply.protocol) && translated && endpoints.contains(&flow.reply.source) {
+            delete(&mut socket, &flow)?;
+            count += 1;
         }
     }
     Ok(count)

@@ -136,7 +136,9 @@ impl Inner {
         let State { book, net, firewall } = &mut *state;
         let Some(Entry { address, .. }) = book.pods.get(uid).cloned() else { return Ok(()) };
         firewall.change(vec![(uid.to_owned(), None)]).map_err(kernel("host ports"))?;
-        conntrack::forget(address).map_err(kernel(format!("forget connections of {address}")))?;
+        if let Err(error) = conntrack::forget(address) {
+            tracing::warn!(%error, %address, "tracked connections of a pod that is gone stay until they time out");
+        }
         let name = self.config.link(address);
         net.delete_link(&name).map_err(kernel(format!("delete link {name}")))?;
         book.give_back(uid, seconds());

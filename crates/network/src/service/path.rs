@@ -78,8 +78,11 @@ impl Inner {
         }
         self.table.change(parts)?;
         if !stale.is_empty() {
-            let count = conntrack::forget_udp(&stale)?;
-            tracing::debug!(count, "forgot UDP flows to endpoints that are gone");
+            // The rules are in force whatever comes of this.
+            match conntrack::forget_udp(&stale) {
+                Ok(count) => tracing::debug!(count, "forgot UDP flows to endpoints that are gone"),
+                Err(error) => tracing::warn!(%error, "UDP flows to endpoints that are gone may go on"),
+            }
         }
         Ok(())
     }

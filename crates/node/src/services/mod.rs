@@ -1,0 +1,18 @@
+//! Services for this node's kernel: Kubernetes objects in, a [`ServiceTable`](isopod_network::contract::ServiceTable) out, and the word
+//! that it is programmed.
+//!
+//! ```text
+//! mirrors of Services, EndpointSlices ─▶ translate (pure) ─▶ Programmer ─▶ ServicePath::program
+//!                                                              └─▶ watermark "programmed up to version X" ─▶ drain, here and (publish) elsewhere
+//! mirror of Nodes ─▶ peers ─▶ routes to other nodes' pods
+//! ```
+pub mod peers;
+mod programmer;
+mod publish;
+pub mod translate;
+
+pub use programmer::{Listeners, Programmer};
+pub use publish::publish;
+
+#[cfg(test)]
+mod tests;
