@@ -1,4 +1,4 @@
-//! The requests that node agents make about pods, real and hollow. Answers are not decoded: the watch brings what matters.
+//! The requests that node agents make about pods, real and hollow. Of answers only the version is read: the watch brings what matters.
 use isopod_reflect::Key;
 use kube::Client;
 use serde_json::{Value, json};
@@ -47,17 +47,29 @@ pub async fn post_status(
     uid: &str,
     status: &impl serde::Serialize,
 ) -> Result<(), WriteError> {
-    patch_status(client, key, uid, &serde_json::to_value(status)?).await
+    patch_status(client, key, uid, &serde_json::to_value(status)?).await.map(drop)
 }
 
-/// [`post_status`] for a status that is a value already.
-pub async fn patch_status(client: &Client, key: &Key, uid: &str, status: &Value) -> Result<(), WriteError> {
+/// [`post_status`] for a status that is a value already. Returns the version it made.
+pub async fn patch_status(client: &Client, key: &Key, uid: &str, status: &Value) -> Result<Option<u64>, WriteError> {
     let body = serde_json::to_vec(&json!({"metadata": {"uid": uid}, "status": status}))?;
     let request = http::Request::patch(format!("{}/status", pod_path(key)))
         .header(http::header::CONTENT_TYPE, "application/strategic-merge-patch+json")
         .body(body)?;
-    client.request_text(request).await?;
-    Ok(())
+    let answer = client.request_text(request).await?;
+    Ok(serde_json::from_str::<Written>(&answer).ok().and_then(|w| w.metadata.resource_version?.parse().ok()))
+}
+
+/// What is read of an answer.
+#[derive(serde::Deserialize)]
+struct Written {
+    metadata: WrittenMeta,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenMeta {
+    resource_version: Option<String>,
 }
 
 /// Removes the object of a pod whose containers are gone.

@@ -1,15 +1,35 @@
 //! The agent of a real node: keeps its Node ([`node`]), and runs the pods bound to it.
 //!
 //! One task a pod; the thinking is in pure modules. [`Agent::run`] wires them, [`Agent`] is what the streaming server asks.
+mod admit;
+pub mod container;
+mod context;
+mod dns;
+mod events;
+mod hook;
+pub mod memory;
 pub mod node;
+pub mod observed;
+pub mod plan;
+mod pods;
+mod probe;
+mod pull;
+pub mod sandbox;
+mod setup;
+mod start;
+pub mod status;
+mod stop;
 mod table;
+mod words;
+mod worker;
 
 use crate::seams::{Running, RunningContainer, TrafficGate, Volumes};
 use async_trait::async_trait;
+use context::Context;
 use isopod_api::k8s::api::core::v1::Pod;
 use isopod_images::Images;
 use isopod_network::contract::PodNetwork;
-use isopod_reflect::{Recorder, Reflectors};
+use isopod_reflect::{Recorder, Reflectors, Selection};
 use isopod_runtime::{Runtime, RuntimeInfo};
 use kube::Client;
 use parking_lot::Mutex;
@@ -71,6 +91,7 @@ impl Agent {
                 seccomp: false,
             }
         });
+        let pressure = Arc::new(Mutex::default());
         let keeper = node::Keeper {
             identity: node::status::Identity {
                 name: config.node_name.clone(),
@@ -84,10 +105,20 @@ impl Agent {
             client: config.client.clone(),
             runtime: Arc::clone(&config.runtime),
             images: Arc::clone(&config.images),
-            recorder,
-            pressure: Mutex::default(),
+            recorder: recorder.clone(),
+            pressure: Arc::clone(&pressure),
         };
-        keeper.keep(shutdown).await;
+        let context = Context::new(
+            Arc::clone(config),
+            recorder,
+            info.name,
+            keeper.machine.clone(),
+            Arc::clone(&self.table),
+            pressure,
+        );
+        let pods = config.reflectors.selected::<Pod>(Selection::on_node(&config.node_name));
+        let follow = pods::follow(Arc::new(context), pods, shutdown.clone());
+        tokio::join!(keeper.keep(shutdown), follow);
     }
 }
 

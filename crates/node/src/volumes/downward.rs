@@ -33,7 +33,7 @@ pub(crate) fn file(item: &DownwardAPIVolumeFile, pod: &Pod, allocatable: &Alloca
 }
 
 /// `ExtractFieldPathAsString`, of what volumes may show.
-fn metadata(pod: &Pod, path: &str) -> Result<String, Error> {
+pub(crate) fn metadata(pod: &Pod, path: &str) -> Result<String, Error> {
     let meta = &pod.metadata;
     let text = |value: &Option<String>| Ok(value.clone().unwrap_or_default());
     if let Some((map, key)) = path.strip_suffix("']").and_then(|p| p.split_once("['")) {
@@ -61,7 +61,7 @@ fn lines(map: Option<&BTreeMap<String, String>>) -> String {
 }
 
 /// `ExtractContainerResourceValue`: in units of the divisor, rounded up. A limit that is not set is all that the node has to give.
-fn resource(pod: &Pod, wanted: &ResourceFieldSelector, allocatable: &Allocatable) -> Result<String, Error> {
+pub(crate) fn resource(pod: &Pod, wanted: &ResourceFieldSelector, allocatable: &Allocatable) -> Result<String, Error> {
     let name = wanted.container_name.clone().unwrap_or_default();
     let container = container(pod, &name).ok_or(Error::NoContainer(name))?;
     let unsupported = || Error::Resource(wanted.resource.clone());

@@ -17,7 +17,7 @@
 //! What must not be forgotten is on disk ([`layout`]): a new node agent finds volumes as it left them, set up or not.
 mod atomic;
 mod claims;
-mod downward;
+pub(crate) mod downward;
 mod host_path;
 mod layout;
 pub mod local;

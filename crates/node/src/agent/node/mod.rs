@@ -42,7 +42,7 @@ pub struct Keeper {
     pub images: Arc<dyn Images>,
     pub recorder: Recorder,
     /// How much the machine is pressed, for admission and eviction.
-    pub pressure: Mutex<status::Pressure>,
+    pub pressure: Arc<Mutex<status::Pressure>>,
 }
 
 fn code(error: &Error) -> u16 {

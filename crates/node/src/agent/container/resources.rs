@@ -1,0 +1,165 @@
+//! Resource requests and limits as cgroups know them, and what follows from them: the QoS class, the pod's cgroup, how soon the
+//! kernel kills (`pkg/kubelet/cm/helpers_linux.go`, `pkg/kubelet/qos/policy.go`).
+use crate::agent::observed::Kind;
+use isopod_api::k8s::api::core::v1::{Container, Pod, PodSpec};
+use isopod_api::quantity::{self, Quantity};
+use isopod_runtime::Resources;
+
+const PERIOD: i64 = 100_000;
+const SMALLEST_QUOTA: i64 = 1_000;
+const SMALLEST_SHARES: i64 = 2;
+const MOST_SHARES: i64 = 262_144;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Qos {
+    Guaranteed,
+    Burstable,
+    BestEffort,
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Requests,
+    Limits,
+}
+
+fn amount(container: &Container, side: Side, name: &str) -> Option<Quantity> {
+    let resources = container.resources.as_ref()?;
+    let list = match side {
+        Side::Requests => resources.requests.as_ref(),
+        Side::Limits => resources.limits.as_ref(),
+    };
+    list?.get(name).and_then(|text| quantity::parse(text).ok())
+}
+
+/// As the API server decided it at creation; computed again if it did not (`qos.GetPodQOS`).
+pub fn qos(pod: &Pod) -> Qos {
+    match pod.status.as_ref().and_then(|s| s.qos_class.as_deref()) {
+        Some("Guaranteed") => Qos::Guaranteed,
+        Some("Burstable") => Qos::Burstable,
+        Some("BestEffort") => Qos::BestEffort,
+        _ => pod.spec.as_ref().map_or(Qos::BestEffort, compute),
+    }
+}
+
+fn compute(spec: &PodSpec) -> Qos {
+    let containers = || spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let side = |c: &Container, side, name: &str| amount(c, side, name).filter(|q| !q.is_zero());
+    let asks = |c: &Container, name: &str| side(c, Side::Limits, name).or_else(|| side(c, Side::Requests, name));
+    if !containers().any(|c| ["cpu", "memory"].iter().any(|n| asks(c, n).is_some())) {
+        return Qos::BestEffort;
+    }
+    let full = |c: &Container, name: &str| {
+        let limit = side(c, Side::Limits, name);
+        let request = side(c, Side::Requests, name);
+        limit.is_some() && (request.is_none() || request == limit)
+    };
+    if containers().all(|c| full(c, "cpu") && full(c, "memory")) { Qos::Guaranteed } else { Qos::Burstable }
+}
+
+/// `isopod/kubepods/burstable/pod<uid>`
+pub fn cgroup(root: &str, pod: &Pod) -> String {
+    let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+    let class = match qos(pod) {
+        Qos::Guaranteed => "",
+        Qos::Burstable => "burstable/",
+        Qos::BestEffort => "besteffort/",
+    };
+    format!("{}/kubepods/{class}pod{uid}", root.trim_matches('/'))
+}
+
+/// -1000 to 1000: the greater, the sooner the kernel kills for memory. What asks for much of the machine's memory is spared longer.
+fn oom_score(pod: &Pod, kind: Kind, container: &Container, machine_bytes: u64) -> i32 {
+    match qos(pod) {
+        Qos::Guaranteed => return -997,
+        Qos::BestEffort => return 1000,
+        Qos::Burstable => {}
+    }
+    let machine = i64::try_from(machine_bytes).unwrap_or(i64::MAX).max(1);
+    let score = |c: &Container| {
+        let request = amount(c, Side::Requests, "memory").map_or(0, |q| q.value());
+        1000_i64.saturating_sub(request.saturating_mul(1000).checked_div(machine).unwrap_or(0))
+    };
+    let mut adjust = score(container);
+    if kind == Kind::Sidecar {
+        // A sidecar is not killed before the containers it serves.
+        let mains = pod.spec.iter().flat_map(|s| &s.containers).map(score);
+        adjust = mains.max().map_or(adjust, |most| adjust.min(most));
+    }
+    i32::try_from(adjust.clamp(3, 999)).unwrap_or(999)
+}
+
+/// A container's limits.
+pub fn limits(pod: &Pod, kind: Kind, container: &Container, machine_bytes: u64) -> Resources {
+    let cpu_limit = amount(container, Side::Limits, "cpu").map(|q| q.milli_value());
+    let cpu_request = amount(container, Side::Requests, "cpu").map(|q| q.milli_value());
+    // A limit without a request asks for as much.
+    let shares = cpu_request.or(cpu_limit).unwrap_or(0).saturating_mul(1024) / 1000;
+    let quota = cpu_limit.filter(|m| *m > 0).map(|m| (m.saturating_mul(PERIOD) / 1000).max(SMALLEST_QUOTA));
+    let memory = amount(container, Side::Limits, "memory").map(|q| q.value()).filter(|b| *b > 0);
+    let huge = container.resources.as_ref().and_then(|r| r.limits.as_ref()).into_iter().flatten();
+    let huge = huge.filter_map(|(name, text)| {
+        let size = name.strip_prefix("hugepages-")?.strip_suffix('i')?;
+        let bytes = quantity::parse(text).ok()?.value();
+        Some((format!("{size}B"), u64::try_from(bytes).ok()?))
+    });
+    Resources {
+        cpu_shares: u64::try_from(shares.clamp(SMALLEST_SHARES, MOST_SHARES)).ok(),
+        cpu_quota: quota,
+        cpu_period: quota.and(u64::try_from(PERIOD).ok()),
+        memory_limit_bytes: memory.and_then(|b| u64::try_from(b).ok()),
+        hugepages: huge.collect(),
+        oom_score_adj: Some(oom_score(pod, kind, container, machine_bytes)),
+        ..Resources::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn pod(resources: &[Value]) -> Pod {
+        let containers: Vec<_> =
+            resources.iter().enumerate().map(|(i, r)| json!({"name": format!("c{i}"), "resources": r})).collect();
+        serde_json::from_value(json!({"metadata": {"uid": "u"}, "spec": {"containers": containers}})).unwrap()
+    }
+
+    #[test]
+    fn classes() {
+        let both = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+        let table = [
+            (vec![json!({})], Qos::BestEffort, "iso/kubepods/besteffort/podu"),
+            (vec![both.clone()], Qos::Guaranteed, "iso/kubepods/podu"),
+            (vec![both.clone(), json!({})], Qos::Burstable, "iso/kubepods/burstable/podu"),
+            (vec![json!({"requests": {"cpu": "1"}})], Qos::Burstable, "iso/kubepods/burstable/podu"),
+            (vec![json!({"limits": {"cpu": "1"}})], Qos::Burstable, "iso/kubepods/burstable/podu"),
+        ];
+        for (resources, class, path) in table {
+            let pod = pod(&resources);
+            assert_eq!((qos(&pod), cgroup("/iso/", &pod).as_str()), (class, path), "{resources:?}");
+        }
+    }
+
+    #[test]
+    fn limits_in_the_kernels_words() {
+        const MACHINE: u64 = 10 << 30;
+        let of = |resources: Value| {
+            let pod = pod(&[resources]);
+            limits(&pod, Kind::Main, &pod.spec.as_ref().unwrap().containers[0], MACHINE)
+        };
+        let none = of(json!({}));
+        assert_eq!((none.cpu_shares, none.cpu_quota, none.memory_limit_bytes), (Some(2), None, None));
+        assert_eq!(none.oom_score_adj, Some(1000));
+        let some =
+            of(json!({"requests": {"cpu": "250m", "memory": "1Gi"}, "limits": {"cpu": "500m", "memory": "2Gi"}}));
+        assert_eq!((some.cpu_shares, some.cpu_quota, some.cpu_period), (Some(256), Some(50_000), Some(100_000)));
+        assert_eq!((some.memory_limit_bytes, some.oom_score_adj), (Some(2 << 30), Some(900)));
+        let tiny = of(json!({"limits": {"cpu": "1m"}}));
+        assert_eq!((tiny.cpu_shares, tiny.cpu_quota), (Some(2), Some(1_000)));
+        let all = of(json!({"limits": {"cpu": "2", "memory": "1Gi"}}));
+        assert_eq!((all.cpu_shares, all.oom_score_adj), (Some(2048), Some(-997)));
+        let huge = of(json!({"limits": {"hugepages-2Mi": "4Mi"}}));
+        assert_eq!(huge.hugepages, [("2MB".to_owned(), 4 << 20)].into());
+    }
+}

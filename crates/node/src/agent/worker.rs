@@ -1,0 +1,774 @@
+//! One pod's task: looks, thinks ([`plan`], [`status`]), and has things done; never waits for what it has done.
+//!
+//! ```text
+//! Running     ## => Ending    deleted, gone from the API, evicted, past its deadline, or all containers have ended for good
+//! Ending      ## => TakingDown   no container runs any more
+//! TakingDown  ## => Down         sandbox stopped, network and volumes gone; logs and records stay for people to read
+//! Down        ## => (gone)       the API object is deleted (by us, if it was marked) and the rest is removed
+//! ```
+//! A pod that is at its end when the agent first sees it begins at `TakingDown`, which is idempotent.
+use super::context::Context;
+use super::memory::{Backoff, Busy, Failure, Memory, RETRY, SHOW_ERROR, StartError};
+use super::observed::{Kind, Observed, find, label};
+use super::plan::{self, Action, Plan, StopReason};
+use super::probe::{self, Verdict, Which};
+use super::setup::{self, Made};
+use super::start::{self, How, Outcome, Start};
+use super::status::conditions::awaits_traffic;
+use super::status::{self, View};
+use super::stop::{self, Ending, Kill};
+use super::{admit, words};
+use crate::write::{self, WriteError};
+use isopod_api::k8s::api::core::v1::{Pod, PodSpec, PodStatus};
+use isopod_reflect::{EventType, Key};
+use isopod_runtime::{ContainerId, ContainerState, RuntimeError, SandboxId};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
+
+/// Even if nothing happens a pod is looked at so often (the kubelet's `syncFrequency`).
+const RESYNC: Duration = Duration::from_secs(60);
+/// After a failure of runtime or API.
+const RETRY_WRITE: SignedDuration = SignedDuration::from_secs(1);
+/// A sandbox or volume that could not be made is tried again: from half a second, doubling.
+const FIRST_SETUP: SignedDuration = SignedDuration::from_millis(500);
+const LAST_SETUP: SignedDuration = SignedDuration::from_secs(30);
+/// Verdicts waiting to be heard: three probes of a few containers.
+const VERDICTS: usize = 64;
+
+/// What the watch says of the pod.
+#[derive(Clone)]
+pub(super) struct Order {
+    pub pod: Arc<Pod>,
+    /// The object is no longer in the API.
+    pub gone: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Running,
+    Ending,
+    TakingDown,
+    Down,
+}
+
+/// Something that was done.
+enum Done {
+    Sandbox(Result<Made, setup::NotMade>),
+    Started(Outcome),
+    Stopped(String),
+    Ended,
+    TakenDown(Result<(), String>),
+    Routable,
+    Written(Box<PodStatus>, Result<Option<u64>, WriteError>),
+    /// Removed here and in the API.
+    Deleted(Result<(), String>),
+    Other,
+}
+
+pub(super) struct Worker {
+    ctx: Arc<Context>,
+    key: Key,
+    uid: String,
+    orders: watch::Receiver<Order>,
+    /// Something has happened in the runtime.
+    nudge: Arc<Notify>,
+    pod: Arc<Pod>,
+    gone: bool,
+    life: Life,
+    memory: Memory,
+    sandboxes: Vec<SandboxId>,
+    address: Option<IpAddr>,
+    prepared: bool,
+    setup_failures: u32,
+    words: BTreeMap<ContainerId, String>,
+    tasks: JoinSet<Done>,
+    starting: Option<AbortHandle>,
+    gating: Option<AbortHandle>,
+    probes: BTreeMap<(ContainerId, Which), AbortHandle>,
+    verdicts: mpsc::Receiver<Verdict>,
+    verdict_sender: mpsc::Sender<Verdict>,
+    /// When containers must have ended.
+    end: Option<watch::Sender<Instant>>,
+    /// What the API shows, as far as we know.
+    shown: PodStatus,
+    wanted: PodStatus,
+    writing: bool,
+    written_version: Option<u64>,
+    retry_write_at: Option<Timestamp>,
+    deleting: bool,
+    retry_down_at: Option<Timestamp>,
+}
+
+fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
+    now.checked_add(by).unwrap_or(now)
+}
+
+fn is_terminal(pod: &Pod) -> bool {
+    matches!(pod.status.as_ref().and_then(|s| s.phase.as_deref()), Some("Succeeded" | "Failed"))
+}
+
+impl Worker {
+    /// `sandboxes` are those an earlier agent has left for this pod.
+    pub fn new(
+        ctx: Arc<Context>,
+        key: Key,
+        orders: watch::Receiver<Order>,
+        nudge: Arc<Notify>,
+        sandboxes: Vec<SandboxId>,
+    ) -> Self {
+        let Order { pod, gone } = orders.borrow().clone();
+        let (verdict_sender, verdicts) = mpsc::channel(VERDICTS);
+        let shown = status::own(pod.status.as_ref());
+        let life = if is_terminal(&pod) { Life::TakingDown } else { Life::Running };
+        Self {
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
+            ctx,
+            key,
+            orders,
+            nudge,
+            gone,
+            life,
+            memory: Memory::default(),
+            sandboxes,
+            address: None,
+            prepared: false,
+            setup_failures: 0,
+            words: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            starting: None,
+            gating: None,
+            probes: BTreeMap::new(),
+            verdicts,
+            verdict_sender,
+            end: None,
+            wanted: shown.clone(),
+            shown,
+            writing: false,
+            written_version: None,
+            retry_write_at: None,
+            deleting: false,
+            retry_down_at: None,
+            pod,
+        }
+    }
+
+    /// Until the pod is gone altogether.
+    pub async fn run(mut self) {
+        self.adopt().await;
+        loop {
+            let mut wake = match self.look().await {
+                Ok(Look::Over) => break,
+                Ok(Look::Wake(at)) => at,
+                Err(error) => {
+                    tracing::warn!(pod = %self.key, %error, "could not look at the pod");
+                    Some(later(Timestamp::now(), RETRY_WRITE))
+                }
+            };
+            wake = wake.into_iter().chain(self.retry_write_at.filter(|_| !self.writing)).min();
+            self.wait(wake).await;
+        }
+        self.ctx.table.take(&self.key, &self.uid);
+    }
+
+    /// What an earlier agent has left is taken over as it is.
+    async fn adopt(&mut self) {
+        if self.sandboxes.is_empty() {
+            return;
+        }
+        let Ok(seen) = self.observe().await else { return };
+        let ids: BTreeSet<ContainerId> = seen.running().map(|c| c.id.clone()).collect();
+        self.memory = Memory::adopt(&self.pod, &ids);
+        if self.life != Life::Running {
+            return;
+        }
+        if let Some(sandbox) = seen.sandbox() {
+            match setup::connect(&self.ctx, &self.pod, sandbox).await {
+                Ok(address) => self.address = Some(address),
+                Err(error) => tracing::warn!(pod = %self.key, error, "could not take over the pod's network"),
+            }
+        }
+        match self.ctx.config.volumes.prepare(&self.pod).await {
+            Ok(()) => self.prepared = true,
+            Err(error) => self.ctx.tell(&self.pod, EventType::Warning, "FailedMount", error.to_string()),
+        }
+    }
+
+    async fn wait(&mut self, wake: Option<Timestamp>) {
+        let pause =
+            wake.map_or(RESYNC, |at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+        let nudge = Arc::clone(&self.nudge);
+        tokio::select! {
+            () = nudge.notified() => {}
+            changed = self.orders.changed() => {
+                if changed.is_err() {
+                    // The agent is shutting down; this task is about to be aborted.
+                    std::future::pending::<()>().await;
+                }
+                self.take_order();
+            }
+            Some(done) = self.tasks.join_next() => self.finish(done),
+            Some(verdict) = self.verdicts.recv() => self.hear(verdict),
+            () = tokio::time::sleep(pause.min(RESYNC)) => {}
+        }
+        while let Some(done) = self.tasks.try_join_next() {
+            self.finish(done);
+        }
+        while let Ok(verdict) = self.verdicts.try_recv() {
+            self.hear(verdict);
+        }
+    }
+
+    fn take_order(&mut self) {
+        let Order { pod, gone } = self.orders.borrow_and_update().clone();
+        let meta = |p: &Pod| (p.metadata.labels.clone(), p.metadata.annotations.clone());
+        let changed = meta(&pod) != meta(&self.pod);
+        self.pod = pod;
+        self.gone |= gone;
+        if changed && self.prepared && self.life == Life::Running {
+            let (ctx, pod) = (Arc::clone(&self.ctx), Arc::clone(&self.pod));
+            self.tasks.spawn(async move {
+                if let Err(error) = ctx.config.volumes.prepare(&pod).await {
+                    tracing::debug!(%error, "volumes not up to date");
+                }
+                Done::Other
+            });
+        }
+        self.hurry();
+    }
+
+    /// A later deletion may leave less time.
+    fn hurry(&mut self) {
+        let (Some(end), Some(grace)) = (&self.end, self.pod.metadata.deletion_grace_period_seconds) else { return };
+        let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+        let at = Instant::now() + grace;
+        end.send_if_modified(|end| {
+            let sooner = at < *end;
+            if sooner {
+                *end = at;
+            }
+            sooner
+        });
+    }
+
+    fn hear(&mut self, verdict: Verdict) {
+        let probed = self.memory.probes.entry(verdict.id.clone()).or_default();
+        let slot = match verdict.which {
+            Which::Startup => &mut probed.startup,
+            Which::Liveness => &mut probed.liveness,
+            Which::Readiness => &mut probed.readiness,
+        };
+        *slot = Some(verdict.healthy);
+    }
+
+    fn finish(&mut self, done: Result<Done, tokio::task::JoinError>) {
+        let now = Timestamp::now();
+        match done {
+            Err(error) if error.is_cancelled() => {}
+            Err(error) => tracing::error!(pod = %self.key, %error, "a pod's task has failed"),
+            Ok(Done::Sandbox(result)) => {
+                self.memory.making_sandbox = false;
+                match result {
+                    Ok(Made { sandbox, address }) => {
+                        self.sandboxes.push(sandbox);
+                        self.address = Some(address);
+                        self.prepared = true;
+                        self.setup_failures = 0;
+                    }
+                    Err(error) => {
+                        tracing::debug!(pod = %self.key, %error, "no sandbox");
+                        let factor = 1_i32.checked_shl(self.setup_failures.min(16)).unwrap_or(i32::MAX);
+                        self.setup_failures = self.setup_failures.saturating_add(1);
+                        let pause = FIRST_SETUP.saturating_mul(factor).min(LAST_SETUP);
+                        self.memory.sandbox_retry_at = Some(later(now, pause));
+                    }
+                }
+            }
+            Ok(Done::Started(outcome)) => self.started(outcome, now),
+            Ok(Done::Stopped(name)) => {
+                self.memory.busy.remove(&name);
+            }
+            Ok(Done::Ended) if self.life == Life::Ending => self.life = Life::TakingDown,
+            Ok(Done::TakenDown(Ok(()))) if self.life == Life::TakingDown => {
+                self.life = Life::Down;
+                self.deleting = false;
+            }
+            Ok(Done::TakenDown(Err(error))) => {
+                self.deleting = false;
+                tracing::warn!(pod = %self.key, error, "could not take the pod down");
+                self.ctx.tell(&self.pod, EventType::Warning, "FailedKillPod", error);
+                self.retry_down_at = Some(later(now, RETRY_WRITE));
+            }
+            Ok(Done::Routable) => {
+                self.gating = None;
+                self.memory.routable = true;
+            }
+            Ok(Done::Written(status, result)) => self.written(*status, result, now),
+            Ok(Done::Deleted(result)) => {
+                self.deleting = false;
+                match result {
+                    Ok(()) => self.gone = true,
+                    Err(error) => {
+                        tracing::warn!(pod = %self.key, error, "could not delete the pod");
+                        self.retry_down_at = Some(later(now, RETRY_WRITE));
+                    }
+                }
+            }
+            Ok(Done::Ended | Done::TakenDown(_) | Done::Other) => {}
+        }
+    }
+
+    fn started(&mut self, outcome: Outcome, now: Timestamp) {
+        self.starting = None;
+        self.memory.busy.remove(&outcome.name);
+        if let Some((key, backoff)) = outcome.backoff {
+            self.memory.restarts.insert(key, backoff);
+        }
+        let Err(failed) = outcome.result else {
+            self.memory.failures.remove(&outcome.name);
+            return;
+        };
+        let image = self.pod.spec.as_ref().and_then(|s| find(s, &outcome.name)).and_then(|(_, c)| c.image);
+        let image = image.unwrap_or_default();
+        let (retry_at, then) = match failed.how {
+            How::Ended => (None, None),
+            How::NotMade => (Some(later(now, RETRY)), None),
+            How::Pull => {
+                let next = Backoff::next(self.memory.pulls.get(&image).copied(), now, now);
+                self.memory.pulls.insert(image.clone(), next);
+                let message = format!("Back-off pulling image {image:?}: ErrImagePull: {}", failed.error.message);
+                let waits = StartError { reason: "ImagePullBackOff".to_owned(), message };
+                (Some(next.until_since_update()), Some((later(now, SHOW_ERROR), waits)))
+            }
+        };
+        self.memory.failures.insert(outcome.name, Failure { error: failed.error, retry_at, then });
+    }
+
+    /// Everything the runtime has of the pod.
+    async fn observe(&mut self) -> Result<Observed, RuntimeError> {
+        let runtime = Arc::clone(&self.ctx.config.runtime);
+        let (mut sandboxes, mut containers) = (Vec::new(), Vec::new());
+        for id in self.sandboxes.clone() {
+            match runtime.sandbox(&id).await {
+                Ok(status) => sandboxes.push(status),
+                Err(RuntimeError::NotFound { .. }) => {
+                    self.sandboxes.retain(|s| *s != id);
+                    self.ctx.sandboxes.lock().remove(&id);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            containers.extend(runtime.containers(Some(&id)).await?);
+        }
+        let mut seen = Observed::new(sandboxes, containers);
+        seen.address = self.address;
+        let ids: BTreeSet<ContainerId> = seen.containers.iter().map(|c| c.id.clone()).collect();
+        self.memory.retain(&ids);
+        self.words.retain(|id, _| ids.contains(id));
+        let spec = self.pod.spec.as_ref();
+        let logs = super::sandbox::log_directory(&self.ctx.config.data_dir, &self.pod);
+        for container in seen.containers.iter().filter(|c| c.state == ContainerState::Exited) {
+            if !self.words.contains_key(&container.id) {
+                let file = container.config.labels.get(label::TERMINATION_FILE).cloned().unwrap_or_default();
+                let own = spec.and_then(|s| find(s, &container.config.name)).map(|(_, c)| c);
+                self.words.insert(container.id.clone(), words::read(own.as_ref(), container, &file, &logs));
+            }
+        }
+        seen.words.clone_from(&self.words);
+        Ok(seen)
+    }
+
+    async fn look(&mut self) -> Result<Look, RuntimeError> {
+        let seen = self.observe().await?;
+        self.ctx.table.put(&self.key, Arc::clone(&self.pod), self.sandboxes.clone());
+        let pod = Arc::clone(&self.pod);
+        let Some(spec) = pod.spec.as_ref() else { return Ok(Look::Over) };
+        let now = Timestamp::now();
+        match self.life {
+            Life::Running => Ok(Look::Wake(self.look_running(&seen, spec, now))),
+            Life::Ending => {
+                self.keep_probes(&seen, spec, false);
+                self.show(&seen, spec, &Plan::default(), false, now);
+                Ok(Look::Wake(None))
+            }
+            Life::TakingDown => {
+                self.stop_probes();
+                self.show(&seen, spec, &Plan::default(), true, now);
+                self.take_down(now);
+                Ok(Look::Wake(self.retry_down_at))
+            }
+            Life::Down => Ok(self.look_down(&seen, spec, now)),
+        }
+    }
+
+    fn look_running(&mut self, seen: &Observed, spec: &PodSpec, now: Timestamp) -> Option<Timestamp> {
+        if self.gone || self.pod.metadata.deletion_timestamp.is_some() {
+            self.begin_end(seen, true);
+            self.show(seen, spec, &Plan::default(), false, now);
+            return None;
+        }
+        let deadline = self.deadline(spec);
+        if self.memory.evicted.is_none() {
+            if deadline.is_some_and(|at| at <= now) {
+                let message = "Pod was active on the node longer than the specified deadline".to_owned();
+                self.evict("DeadlineExceeded", message, EventType::Normal);
+            } else if let Some((reason, message)) = self.refused(seen, spec) {
+                self.evict(&reason, message, EventType::Warning);
+            }
+        }
+        if self.memory.evicted.is_some() {
+            self.begin_end(seen, true);
+            self.show(seen, spec, &Plan::default(), false, now);
+            return None;
+        }
+        let mut plan = plan::plan(&self.pod, seen, &self.memory, now);
+        self.keep_probes(seen, spec, true);
+        self.show(seen, spec, &plan, plan.is_done && seen.is_quiet(), now);
+        if plan.is_done {
+            self.begin_end(seen, false);
+            return None;
+        }
+        self.tell_backing_off(&plan, spec, now);
+        for action in std::mem::take(&mut plan.actions) {
+            self.carry_out(action, seen, spec);
+        }
+        plan.wake.into_iter().chain(deadline).min()
+    }
+
+    fn deadline(&self, spec: &PodSpec) -> Option<Timestamp> {
+        let seconds = spec.active_deadline_seconds?;
+        let start = self.shown.start_time.as_ref().or(self.wanted.start_time.as_ref())?;
+        start.0.checked_add(SignedDuration::from_secs(seconds)).ok()
+    }
+
+    fn evict(&mut self, reason: &str, message: String, kind: EventType) {
+        self.ctx.tell(&self.pod, kind, reason, message.clone());
+        self.memory.evicted = Some(StartError { reason: reason.to_owned(), message });
+    }
+
+    /// A new pod that this node cannot take.
+    fn refused(&self, seen: &Observed, spec: &PodSpec) -> Option<(String, String)> {
+        let fresh = seen.sandboxes.is_empty() && !self.memory.making_sandbox && self.wanted.phase.is_none();
+        let known = self.pod.status.as_ref().and_then(|s| s.container_statuses.as_ref()).is_some();
+        if !fresh || known {
+            return None;
+        }
+        let others = self.ctx.table.pods();
+        let others: Vec<&Pod> = others.iter().filter(|p| p.metadata.uid != self.pod.metadata.uid).collect();
+        admit::refuse(&self.pod, spec, &others, &self.ctx.allocatable(), *self.ctx.pressure.lock())
+    }
+
+    /// Back-offs are told of once for each crash; pulls when they begin to wait.
+    fn tell_backing_off(&mut self, plan: &Plan, spec: &PodSpec, now: Timestamp) {
+        for (name, id) in &plan.backing_off {
+            if self.memory.told.insert(id.clone()) {
+                let kind = find(spec, name).map_or(Kind::Main, |(kind, _)| kind);
+                let pod = super::observed::pod_words(&self.pod);
+                let message = format!("Back-off restarting failed container {name} in pod {pod}");
+                self.ctx.tell_of(&self.pod, (kind, name), EventType::Warning, "BackOff", &message);
+            }
+        }
+        for (name, failure) in &mut self.memory.failures {
+            let Some((_, waits)) = failure.then.take_if(|(at, _)| *at <= now) else { continue };
+            let Some((kind, container)) = find(spec, name) else { continue };
+            let message = format!("Back-off pulling image {:?}", container.image.unwrap_or_default());
+            self.ctx.tell_of(&self.pod, (kind, name), EventType::Normal, "BackOff", &message);
+            self.ctx.tell_of(&self.pod, (kind, name), EventType::Warning, "Failed", "Error: ImagePullBackOff");
+            failure.error = waits;
+        }
+    }
+
+    fn carry_out(&mut self, action: Action, seen: &Observed, spec: &PodSpec) {
+        let ctx = Arc::clone(&self.ctx);
+        let pod = Arc::clone(&self.pod);
+        match action {
+            Action::MakeSandbox { attempt } => {
+                self.memory.making_sandbox = true;
+                let earlier = self.sandboxes.clone();
+                let handle =
+                    self.tasks.spawn(async move { Done::Sandbox(setup::make(&ctx, &pod, attempt, earlier).await) });
+                self.starting = Some(handle);
+            }
+            Action::RemoveSandbox { id } => {
+                self.tasks.spawn(async move {
+                    if let Err(error) = ctx.config.runtime.remove_sandbox(&id).await {
+                        tracing::debug!(sandbox = %id, %error, "could not remove an old sandbox");
+                    }
+                    Done::Other
+                });
+            }
+            Action::Start { name, attempt, backoff } => {
+                let (Some(sandbox), Some(address)) = (seen.sandbox(), self.address) else { return };
+                self.memory.busy.insert(name.clone(), Busy::Starting);
+                let start = Start {
+                    pod,
+                    name,
+                    attempt,
+                    sandbox: sandbox.id.clone(),
+                    address,
+                    hostname: sandbox.config.hostname.clone(),
+                    prepared: self.prepared,
+                    backoff,
+                };
+                self.starting = Some(self.tasks.spawn(async move { Done::Started(start::start(&ctx, start).await) }));
+            }
+            Action::Stop { id, name, reason, message } => {
+                let Some((kind, container)) = find(spec, &name) else { return };
+                self.memory.busy.insert(name.clone(), Busy::Stopping);
+                let of_probe = match reason {
+                    StopReason::Liveness => container.liveness_probe.as_ref(),
+                    StopReason::Startup => container.startup_probe.as_ref(),
+                    StopReason::Changed => None,
+                };
+                let grace = of_probe.and_then(|p| p.termination_grace_period_seconds);
+                let grace = grace.or(spec.termination_grace_period_seconds).unwrap_or(30);
+                let end = Instant::now() + Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+                let address = self.address.unwrap_or(self.ctx.host);
+                let kill = Kill { pod, container, kind, id, address, message };
+                self.tasks.spawn(async move {
+                    stop::kill(&ctx, &kill, end).await;
+                    Done::Stopped(name)
+                });
+            }
+            Action::Remove { id } => {
+                self.tasks.spawn(async move {
+                    if let Err(error) = ctx.config.runtime.remove_container(&id).await {
+                        tracing::debug!(container = %id, %error, "could not remove an old container");
+                    }
+                    Done::Other
+                });
+            }
+        }
+    }
+
+    /// `Running ## => Ending`. What is being started is given up.
+    fn begin_end(&mut self, seen: &Observed, drain: bool) {
+        self.life = Life::Ending;
+        if let Some(starting) = self.starting.take() {
+            starting.abort();
+        }
+        if let Some(gating) = self.gating.take() {
+            gating.abort();
+        }
+        let spec = self.pod.spec.as_ref();
+        let grace = self.pod.metadata.deletion_grace_period_seconds;
+        let grace = grace.or_else(|| spec.and_then(|s| s.termination_grace_period_seconds)).unwrap_or(30);
+        let end = Instant::now() + Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+        let (sender, end) = watch::channel(end);
+        self.end = Some(sender);
+        let ending = Ending {
+            pod: Arc::clone(&self.pod),
+            containers: seen.running().map(|c| (c.config.name.clone(), c.id.clone())).collect(),
+            address: self.address.unwrap_or(self.ctx.host),
+            // Without a Service's endpoint there is nothing to drain; a pod that was never ready had none.
+            drain: drain && !self.gone,
+            end,
+        };
+        let ctx = Arc::clone(&self.ctx);
+        self.tasks.spawn(async move {
+            stop::end_pod(&ctx, ending).await;
+            Done::Ended
+        });
+    }
+
+    fn take_down(&mut self, now: Timestamp) {
+        if self.deleting || self.retry_down_at.is_some_and(|at| at > now) {
+            return;
+        }
+        self.deleting = true;
+        self.retry_down_at = None;
+        let (ctx, uid, sandboxes) = (Arc::clone(&self.ctx), self.uid.clone(), self.sandboxes.clone());
+        self.tasks.spawn(async move { Done::TakenDown(setup::take_down(&ctx, &uid, &sandboxes).await) });
+    }
+
+    /// Nothing of the pod runs or holds anything. Once it is wanted no more, the rest goes, and the API object last.
+    fn look_down(&mut self, seen: &Observed, spec: &PodSpec, now: Timestamp) -> Look {
+        if self.gone && self.sandboxes.is_empty() && !self.deleting {
+            return Look::Over;
+        }
+        let deleted = self.pod.metadata.deletion_timestamp.is_some();
+        if !self.gone {
+            self.show(seen, spec, &Plan::default(), true, now);
+            let settled = self.shown == self.wanted && !self.writing;
+            if !deleted || !settled {
+                return Look::Wake(None);
+            }
+        }
+        if self.deleting || self.retry_down_at.is_some_and(|at| at > now) {
+            return Look::Wake(self.retry_down_at);
+        }
+        self.deleting = true;
+        self.retry_down_at = None;
+        let (ctx, key, uid) = (Arc::clone(&self.ctx), self.key.clone(), self.uid.clone());
+        let (sandboxes, gone) = (self.sandboxes.clone(), self.gone);
+        self.tasks.spawn(async move {
+            if let Err(error) = setup::forget(&ctx, &uid, &sandboxes).await {
+                return Done::Deleted(Err(error));
+            }
+            if gone {
+                return Done::Deleted(Ok(()));
+            }
+            match write::delete(&ctx.config.client, &key, &uid).await {
+                // Gone, or another pod has its name now.
+                Err(error) if !error.is_gone() && !error.is_conflict() => Done::Deleted(Err(error.to_string())),
+                _ => Done::Deleted(Ok(())),
+            }
+        });
+        Look::Wake(None)
+    }
+
+    /// Computes what is to be shown, and has it written if the API shows something else.
+    fn show(&mut self, seen: &Observed, spec: &PodSpec, plan: &Plan, is_final: bool, now: Timestamp) {
+        let view = View {
+            pod: &self.pod,
+            spec,
+            old: &self.wanted,
+            seen,
+            memory: &self.memory,
+            waiting: &plan.waiting,
+            is_final,
+            host: self.ctx.host,
+            runtime: &self.ctx.runtime_name,
+            now,
+        };
+        let wanted = view.render();
+        let ready =
+            |s: &PodStatus| s.conditions.iter().flatten().any(|c| c.type_ == "ContainersReady" && c.status == "True");
+        if !ready(&wanted) && self.life == Life::Running {
+            self.memory.routable = false;
+            if let Some(gating) = self.gating.take() {
+                gating.abort();
+            }
+        }
+        self.wanted = wanted;
+        self.write(now);
+        // The gate is asked once the API shows that the containers are ready: what it waits for begins there.
+        let asks = awaits_traffic(self.wanted.conditions.as_deref().unwrap_or_default());
+        if asks && self.gating.is_none() && self.shown == self.wanted {
+            let (ctx, pod) = (Arc::clone(&self.ctx), Arc::clone(&self.pod));
+            self.gating = Some(self.tasks.spawn(async move {
+                ctx.config.gate.routable(&pod).await;
+                Done::Routable
+            }));
+        }
+    }
+
+    fn write(&mut self, now: Timestamp) {
+        if self.writing || self.gone || self.retry_write_at.is_some_and(|at| at > now) {
+            return;
+        }
+        let api = self.pod.status.as_ref();
+        let version = self.pod.metadata.resource_version.as_deref().and_then(|v| v.parse::<u64>().ok());
+        // Somebody wrote over what we wrote; only what came after our own last write tells.
+        let overwritten = version > self.written_version
+            && self.written_version.is_some()
+            && api.is_some_and(|api| status::is_overwritten(&self.shown, api));
+        if self.wanted == self.shown && !overwritten {
+            return;
+        }
+        let Ok(patch) = status::patch(&self.wanted, api) else { return };
+        self.writing = true;
+        self.retry_write_at = None;
+        let (ctx, key, uid, wanted) = (Arc::clone(&self.ctx), self.key.clone(), self.uid.clone(), self.wanted.clone());
+        self.tasks.spawn(async move {
+            let result = write::patch_status(&ctx.config.client, &key, &uid, &patch).await;
+            Done::Written(Box::new(wanted), result)
+        });
+    }
+
+    fn written(&mut self, status: PodStatus, result: Result<Option<u64>, WriteError>, now: Timestamp) {
+        self.writing = false;
+        match result {
+            Ok(version) => {
+                self.shown = status;
+                self.written_version = version.or(self.written_version);
+            }
+            // The watch will say so, too.
+            Err(error) if error.is_gone() || error.is_conflict() => {
+                self.shown = status;
+            }
+            Err(error) => {
+                tracing::warn!(pod = %self.key, %error, "could not post the pod's status");
+                self.retry_write_at = Some(later(now, RETRY_WRITE));
+            }
+        }
+    }
+
+    /// Every running container has the probes it should have; others have none.
+    fn keep_probes(&mut self, seen: &Observed, spec: &PodSpec, all: bool) {
+        let mut wanted: BTreeSet<(ContainerId, Which)> = BTreeSet::new();
+        for status in seen.running() {
+            let name = &status.config.name;
+            let Some((kind, container)) = find(spec, name) else { continue };
+            let ours = matches!(kind, Kind::Main | Kind::Sidecar);
+            if !ours || self.memory.busy.get(name) == Some(&Busy::Starting) {
+                continue;
+            }
+            let probed = self.memory.probes.get(&status.id).copied().unwrap_or_default();
+            let started = container.startup_probe.is_none() || probed.startup == Some(true);
+            for which in [Which::Startup, Which::Liveness, Which::Readiness] {
+                let Some(probe) = which.of(&container) else { continue };
+                let due = match which {
+                    Which::Startup => all && probed.startup.is_none(),
+                    Which::Liveness => all && started && probed.liveness != Some(false),
+                    Which::Readiness => started,
+                };
+                if !due {
+                    continue;
+                }
+                let slot = (status.id.clone(), which);
+                wanted.insert(slot.clone());
+                if self.probes.contains_key(&slot) {
+                    continue;
+                }
+                let since = status.started_at.unwrap_or(status.created_at);
+                let target = probe::Target {
+                    runtime: Arc::clone(&self.ctx.config.runtime),
+                    recorder: self.ctx.recorder.clone(),
+                    pod: Arc::clone(&self.pod),
+                    container: container.clone(),
+                    kind,
+                    id: status.id.clone(),
+                    which,
+                    spec: probe.clone(),
+                    address: self.address.unwrap_or(self.ctx.host),
+                    running_for: Duration::try_from(Timestamp::now().duration_since(since)).unwrap_or_default(),
+                    believed: if which == Which::Readiness { probed.readiness } else { None },
+                };
+                let task = tokio::spawn(probe::run(target, self.verdict_sender.clone()));
+                self.probes.insert(slot, task.abort_handle());
+            }
+        }
+        self.probes.retain(|slot, task| {
+            let keep = wanted.contains(slot);
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+    }
+
+    fn stop_probes(&mut self) {
+        for task in std::mem::take(&mut self.probes).into_values() {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop_probes();
+    }
+}
+
+/// What comes of looking.
+enum Look {
+    /// The pod is gone.
+    Over,
+    Wake(Option<Timestamp>),
+}
