@@ -40,6 +40,7 @@ const BEGINNING: i64 = 1_767_225_600;
 pub struct FakeRuntime {
     world: Arc<Mutex<World>>,
     began: Instant,
+    beginning: Timestamp,
 }
 
 impl Default for FakeRuntime {
@@ -51,7 +52,12 @@ impl Default for FakeRuntime {
 impl FakeRuntime {
     /// An empty world. Its methods need a tokio runtime with time.
     pub fn new() -> Self {
-        Self { world: Arc::new(Mutex::new(World::new())), began: Instant::now() }
+        Self::beginning_at(Timestamp::from_second(BEGINNING).unwrap_or(Timestamp::UNIX_EPOCH))
+    }
+
+    /// An empty world whose time begins at `at`: for what stands above and looks at the real clock.
+    pub fn beginning_at(at: Timestamp) -> Self {
+        Self { world: Arc::new(Mutex::new(World::new())), began: Instant::now(), beginning: at }
     }
 
     /// Containers of this name, made from now on, follow `script`.
@@ -95,8 +101,7 @@ impl FakeRuntime {
 
     /// The fake's time.
     pub fn now(&self) -> Timestamp {
-        let beginning = Timestamp::from_second(BEGINNING).unwrap_or(Timestamp::UNIX_EPOCH);
-        beginning.checked_add(self.began.elapsed()).unwrap_or(beginning)
+        self.beginning.checked_add(self.began.elapsed()).unwrap_or(self.beginning)
     }
 
     /// A panic under this lock is a failed test already; what it left is still worth reading.
