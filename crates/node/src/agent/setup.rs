@@ -119,6 +119,8 @@ pub(super) async fn connect(ctx: &Context, pod: &Pod, status: &SandboxStatus) ->
         }
         (_, None) => return Err("the sandbox has no network namespace".to_owned()),
     };
+    // For `/etc/hosts` of containers that do not get ours.
+    ctx.config.runtime.set_addresses(&status.id, vec![address]).await.map_err(|e| e.to_string())?;
     let machine = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
     let text = sandbox::hosts(pod, address, &ctx.config.cluster_domain, &machine);
     let directory = sandbox::directory(&ctx.config.data_dir, &uid);

@@ -50,6 +50,9 @@ impl Runtime for Processes {
     async fn create_sandbox(&self, config: SandboxConfig) -> Result<SandboxId> {
         self.0.create_sandbox(config).await
     }
+    async fn set_addresses(&self, id: &SandboxId, addresses: Vec<std::net::IpAddr>) -> Result<()> {
+        self.0.set_addresses(id, addresses).await
+    }
     async fn stop_sandbox(&self, id: &SandboxId) -> Result<()> {
         self.0.stop_sandbox(id).await
     }
