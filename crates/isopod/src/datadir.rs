@@ -4,6 +4,8 @@
 //! cluster.json        the cluster's settings, fixed when it is made (name, ports, address ranges)
 //! pki/                CA, serving and client certificates, the key of service account tokens
 //! store/              the objects (crate isopod-store)
+//! images/             OCI images (crate isopod-images)
+//! runtime/ pods/ logs/ volumes/ network/   what the node agent keeps: containers, their volumes and logs, addresses
 //! run/server.json     the running server: pid and start time, so that a recycled pid is not mistaken for it
 //! run/lifecycle.lock  held by up, down and delete, one at a time
 //! log/server.log      what the background server says
@@ -59,6 +61,9 @@ pub struct Cluster {
     /// Simulated nodes; 0: this machine is the node.
     #[serde(default)]
     pub hollow_nodes: u32,
+    /// This machine runs no containers for it.
+    #[serde(default)]
+    pub no_node: bool,
     /// `--encryption-key-file`; `None`: `store/encryption.key`.
     #[serde(default)]
     pub encryption_key_file: Option<PathBuf>,
@@ -82,6 +87,7 @@ impl Cluster {
         let mut addresses: Vec<IpAddr> = vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
         addresses.extend(self.advertise_address);
         addresses.push(self.service_cidr.parse::<crate::ports::Cidr>()?.address(1).into());
+        addresses.push(self.pod_cidr.parse::<crate::ports::Cidr>()?.address(1).into());
         Pki::load_or_create(&dir.pki(), &names, &addresses)
     }
 }
@@ -115,6 +121,10 @@ impl DataDir {
     pub fn encryption_keys(&self, cluster: &Cluster) -> PathBuf {
         cluster.encryption_key_file.clone().unwrap_or_else(|| self.store().join("encryption.key"))
     }
+    /// The image store; `isopod build` works on it without a server.
+    pub fn images(&self) -> PathBuf {
+        self.0.join("images")
+    }
     pub fn log(&self) -> PathBuf {
         self.0.join("log/server.log")
     }
@@ -142,7 +152,7 @@ impl DataDir {
         }
         Ok(())
     }
-    fn run_dir(&self) -> PathBuf {
+    pub fn run_dir(&self) -> PathBuf {
         self.0.join("run")
     }
 
@@ -236,6 +246,7 @@ mod tests {
             service_cidr: "10.96.0.0/16".into(),
             pod_cidr: "10.32.0.0/16".into(),
             hollow_nodes: 3,
+            no_node: false,
             encryption_key_file: Some("/etc/isopod/keys".into()),
             advertise_address: None,
             kubeconfigs: vec![],

@@ -26,6 +26,8 @@ pub struct Pki {
     pub serving: Identity,
     /// `CN=isopod-admin, O=system:masters`: what the kubeconfig carries.
     pub admin: Identity,
+    /// `CN=kube-apiserver-kubelet-client`: what the API server shows the node agents.
+    pub kubelet_client: Identity,
     /// Signs service account tokens (ES256), PKCS#8 PEM.
     pub service_account_key: String,
 }
@@ -55,12 +57,29 @@ impl Pki {
         Ok(Self {
             serving: leaf("apiserver", serving_params(names, addresses)?)?,
             admin: leaf("admin", client_params("isopod-admin", &["system:masters"]))?,
+            kubelet_client: leaf("apiserver-kubelet-client", client_params(KUBELET_CLIENT, &["system:masters"]))?,
             service_account_key: match folder.read_key("sa")? {
                 Some(key) => key,
                 None => folder.write_key("sa", KeyPair::generate()?.serialize_pem())?,
             },
             ca,
         })
+    }
+}
+
+/// Whom the node agents answer.
+pub const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
+
+impl Pki {
+    /// The serving certificate of a node agent.
+    pub fn node(&self, dir: &Path, node: &str, addresses: &[IpAddr]) -> Result<Identity> {
+        let folder = Folder(dir);
+        let issuer = Issuer::from_ca_cert_pem(&self.ca.certificate, KeyPair::from_pem(&self.ca.key)?)
+            .context("pki/ca.crt is not a certificate authority")?;
+        let mut params = serving_params(&[node.to_owned()], addresses)?;
+        params.distinguished_name = name(&format!("system:node:{node}"), &["system:nodes"]);
+        // Addresses change with the machine's network, and one certificate costs a millisecond: made anew at every start.
+        folder.write("node", sign(params, &issuer)?)
     }
 }
 

@@ -45,6 +45,11 @@ pub async fn listen(wanted: u16) -> Result<TcpListener> {
     }
 }
 
+/// The same port on another address of this machine. An address that was just given to a link is bound once the kernel is ready.
+pub async fn listen_at(address: Ipv4Addr, port: u16) -> Result<TcpListener> {
+    TcpListener::bind((address, port)).await.with_context(|| format!("cannot listen on {address}:{port}"))
+}
+
 /// An IPv4 range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {

@@ -21,7 +21,7 @@ fn map(name: &str) -> ConfigMap {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_written_is_there_after_down_and_after_kill() {
-    let cluster = Cluster::new(&[]);
+    let cluster = Cluster::new(&["--no-node"]);
     assert_eq!(cluster.status()["state"], "none");
     cluster.up();
     let status = cluster.status();
@@ -46,7 +46,7 @@ async fn what_was_written_is_there_after_down_and_after_kill() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_clusters_live_side_by_side_and_up_is_idempotent() {
-    let (a, b) = (Cluster::new(&["--name", "a"]), Cluster::new(&["--name", "b"]));
+    let (a, b) = (Cluster::new(&["--no-node", "--name", "a"]), Cluster::new(&["--no-node", "--name", "b"]));
     a.up();
     b.up();
     let pid = a.pid();
@@ -62,7 +62,7 @@ async fn two_clusters_live_side_by_side_and_up_is_idempotent() {
 
 #[test]
 fn wrong_use_is_explained_and_changes_nothing() {
-    let cluster = Cluster::new(&[]);
+    let cluster = Cluster::new(&["--no-node"]);
     let refused = |words: &[&str], expected: &str| {
         let out = cluster.try_isopod(words);
         let said = String::from_utf8_lossy(&out.stderr).into_owned();
@@ -79,7 +79,7 @@ fn wrong_use_is_explained_and_changes_nothing() {
 
 #[test]
 fn keys_are_for_the_owner_alone() {
-    let cluster = Cluster::new(&[]);
+    let cluster = Cluster::new(&["--no-node"]);
     cluster.up();
     let mode = |path: &str| cluster.data().join(path).metadata().unwrap().permissions().mode() & 0o777;
     for path in ["pki/ca.key", "pki/sa.key", "pki/apiserver.key", "store/encryption.key"] {
@@ -93,7 +93,7 @@ fn keys_are_for_the_owner_alone() {
 async fn secrets_are_sealed_with_a_key_file_of_ones_own() {
     let keys = tempfile::tempdir().unwrap();
     let [file, other] = ["keys", "other"].map(|name| keys.path().join(name).display().to_string());
-    let cluster = Cluster::new(&[]);
+    let cluster = Cluster::new(&["--no-node"]);
     let refused = |words: &[&str], expected: &str| {
         let out = cluster.try_isopod(words);
         let said = String::from_utf8_lossy(&out.stderr).into_owned();

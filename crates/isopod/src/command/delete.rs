@@ -1,6 +1,7 @@
 //! `isopod delete`: stops the cluster, removes its data directory and its context.
 use crate::command::down;
 use crate::datadir::Location;
+use crate::serve::teardown;
 use crate::{kubeconfig, process};
 use anyhow::{Context, Result};
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let lock = process::lifecycle_lock(&dir)?;
     down::stop(&dir)?;
+    teardown::run(&cluster, &dir)?;
     for file in &cluster.kubeconfigs {
         if let Err(error) = kubeconfig::remove(file, &cluster.name, &cluster.endpoint()) {
             eprintln!("warning: the context {:?} stays in {}: {error:#}", cluster.name, file.display());

@@ -1,6 +1,7 @@
-//! `isopod down`: stops the cluster and keeps its data.
+//! `isopod down`: stops the cluster, its containers too, and keeps its data.
 use crate::datadir::{DataDir, Location};
 use crate::process;
+use crate::serve::teardown;
 use anyhow::{Result, bail};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,6 +10,9 @@ use std::time::Duration;
 pub struct Args {
     #[command(flatten)]
     location: Location,
+    /// Stop only the control plane: containers go on, and the next isopod up finds them (for an upgrade).
+    #[arg(long)]
+    leave_pods: bool,
 }
 
 /// The server closes its watches and flushes within a fraction of a second; pods get their own time on top.
@@ -20,7 +24,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         bail!("no cluster at {}: start one with isopod up", dir.path().display());
     };
     let _lock = process::lifecycle_lock(&dir)?;
-    if stop(&dir)? {
+    let ran = stop(&dir)?;
+    if !args.leave_pods {
+        teardown::run(&cluster, &dir)?;
+    }
+    if ran {
         println!("cluster {:?} is stopped; its data stays in {}", cluster.name, dir.path().display());
     } else {
         println!("cluster {:?} does not run", cluster.name);

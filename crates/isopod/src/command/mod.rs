@@ -6,4 +6,5 @@ pub mod server;
 pub mod status;
 pub mod up;
 pub mod verb;
+pub mod verb;
 pub mod version;

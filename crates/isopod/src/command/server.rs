@@ -2,6 +2,7 @@
 use crate::datadir::Location;
 use crate::serve;
 use anyhow::{Context, Result};
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -25,7 +26,11 @@ pub fn run(args: &Args, verbose: u8) -> Result<ExitCode> {
         _ => "debug",
     };
     let filter = EnvFilter::try_from_env("ISOPOD_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let served = runtime.block_on(serve::run(args));
     // Tasks still blocked (a slow disk) must not keep the process from ending.

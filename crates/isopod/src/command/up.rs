@@ -40,6 +40,9 @@ pub struct Settings {
     /// Simulate this many nodes instead of running containers.
     #[arg(long, value_name = "N")]
     hollow_nodes: Option<u32>,
+    /// API and controllers only: this machine runs no containers.
+    #[arg(long)]
+    no_node: bool,
     /// Keys that encrypt Secrets on disk [default: a key in the data directory].
     #[arg(long, value_name = "FILE")]
     encryption_key_file: Option<PathBuf>,
@@ -121,6 +124,7 @@ pub fn new_cluster(args: &Settings, dir: &DataDir) -> Result<Cluster> {
         service_cidr: args.service_cidr.unwrap_or(free.0).to_string(),
         pod_cidr: args.pod_cidr.unwrap_or(free.1).to_string(),
         hollow_nodes: args.hollow_nodes.unwrap_or(0),
+        no_node: args.no_node,
         encryption_key_file: args.encryption_key_file.as_deref().map(key_file::check).transpose()?,
         advertise_address: None,
         kubeconfigs: Vec::new(),

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Starts them all; they end when `shutdown` is cancelled.
+/// Starts them all; they end when `shutdown` is cancelled. Returns the mirrors they share.
 pub fn start(
     parts: &mut JoinSet<anyhow::Result<()>>,
     api: &Arc<ApiServer>,
     cluster: &Cluster,
     pki: &Pki,
     shutdown: &CancellationToken,
-) {
+) -> Reflectors {
     let reflectors = Reflectors::new(api.client(UserInfo::component("system:kube-controller-manager")));
     let config = isopod_controllers::Config { root_ca: Some(pki.ca.certificate.clone()) };
     let (server, mirrors, end) = (Arc::clone(api), reflectors.clone(), shutdown.clone());
@@ -33,13 +33,14 @@ pub fn start(
     });
     if cluster.hollow_nodes > 0 {
         let config = HollowConfig { count: cluster.hollow_nodes, ..HollowConfig::default() };
-        let (server, end) = (Arc::clone(api), shutdown.clone());
+        let (server, mirrors, end) = (Arc::clone(api), reflectors.clone(), shutdown.clone());
         parts.spawn(async move {
             let clients = move |name: &str| server.client(UserInfo::node(name));
-            hollow::run(clients, reflectors, config, end).await;
+            hollow::run(clients, mirrors, config, end).await;
             Ok(())
         });
     }
+    reflectors
 }
 
 /// A controller acts as its service account in `kube-system`, with the rights of a component.

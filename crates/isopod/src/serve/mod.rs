@@ -5,7 +5,9 @@
 mod actors;
 mod advertise;
 mod bootstrap;
+pub mod node;
 pub mod rotation;
+pub mod teardown;
 mod tls;
 
 pub use tls::admin_client;
@@ -116,9 +118,22 @@ async fn start(dir: &DataDir, args: &Args) -> Result<Server> {
     });
     api.ready().await.map_err(|e| anyhow!("{e:?}")).context("the store cannot be read")?;
     bootstrap::run(&api, &cluster).await?;
-    let reached = cluster.advertise_address.map(|ip| SocketAddr::new(ip, cluster.api_port));
+    let reflectors = actors::start(&mut parts, &api, &cluster, &pki, &shutdown);
+    let mut reached = cluster.advertise_address.map(|ip| SocketAddr::new(ip, cluster.api_port));
+    if cluster.hollow_nodes == 0 && !cluster.no_node {
+        let around =
+            node::Around { api: &api, cluster: &cluster, dir, pki: &pki, reflectors: &reflectors, shutdown: &shutdown };
+        // Pods reach the API at the node's own address in the pod network, and nobody else can.
+        if let Some(address) = node::start(&mut parts, &around).await.context("this machine cannot be a node")? {
+            let listener = ports::listen_at(address, port).await?;
+            reached = reached.or(listener.local_addr().ok());
+            let (served, end, tls) = (api.clone(), shutdown.clone(), tls::server_config(&pki)?);
+            parts.spawn(async move {
+                served.serve(listener, Some(tls), end.cancelled_owned()).await.context("the API server ended")
+            });
+        }
+    }
     advertise::reconcile(&api, &cluster.service_cidr.parse()?, reached).await?;
-    actors::start(&mut parts, &api, &cluster, &pki, &shutdown);
     bootstrap::settle(&api).await?;
     write_down(dir, &cluster)?;
     tracing::info!(endpoint = cluster.endpoint(), "ready");

@@ -1,0 +1,273 @@
+//! This machine as a node: containers, images, volumes, network and the agent that turns pods into them.
+//!
+//! Everything is found again as the last server left it; nothing here is stopped when the server stops. A machine that cannot run
+//! containers (not root, no cgroups) still gets its API: the node is missing, and the log says why.
+use crate::datadir::{Cluster, DataDir};
+use crate::pki::{KUBELET_CLIENT, Pki};
+use anyhow::{Context, Result, bail};
+use isopod_apiserver::node_proxy::Kubelets;
+use isopod_apiserver::{ApiServer, UserInfo};
+use isopod_images::ImageStore;
+use isopod_network::contract::PodNetwork;
+use isopod_network::dns::answer::{self, Scope};
+use isopod_network::drain::SocketDiag;
+use isopod_network::edge::{DnsSettings, EdgeClient, EdgeConfig, Settings};
+use isopod_network::pod::{Links, NetworkConfig, Range};
+use isopod_network::service::Services;
+use isopod_node::agent::{Agent, AgentConfig};
+use isopod_node::drain::{Gate, Mirrors};
+use isopod_node::services;
+use isopod_node::stream::{self, StreamConfig};
+use isopod_node::volumes::local::{Ground as VolumeGround, Local as LocalVolumes};
+use isopod_node::volumes::{self, PodVolumes};
+use isopod_reflect::Reflectors;
+use isopod_runtime::Runtime;
+use isopod_runtime::local::{Local, LocalConfig};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// The kubelet's port, taken if it is free.
+const KUBELET_PORT: u16 = 10_250;
+/// Kubernetes' default (`--max-pods`).
+const MAX_PODS: u32 = 110;
+/// The tenth address of the Services, as everywhere.
+const DNS: u64 = 10;
+const DOMAIN: &str = "cluster.local";
+
+/// Where this cluster's things are on the machine: needed to run pods and to take everything away again.
+pub struct Ground {
+    pub network: NetworkConfig,
+    pub runtime: LocalConfig,
+}
+
+impl Ground {
+    pub fn of(cluster: &Cluster, dir: &DataDir) -> Result<Self> {
+        let pods: Range = cluster.pod_cidr.parse()?;
+        let services: Range = cluster.service_cidr.parse()?;
+        let network = NetworkConfig {
+            cluster: mark(cluster, dir),
+            state_dir: dir.path().join("network"),
+            pod_cidr: pods,
+            cluster_cidr: pods,
+            service_cidr: services,
+            node_address: None,
+            own_addresses: services.nth(DNS).into_iter().collect(),
+        };
+        Ok(Self { network, runtime: LocalConfig::new(dir.path().join("runtime"))? })
+    }
+
+    fn dns(&self) -> Option<IpAddr> {
+        self.network.service_cidr.nth(DNS).map(IpAddr::V4)
+    }
+}
+
+/// What the parts of a node are started with.
+pub struct Around<'a> {
+    pub api: &'a Arc<ApiServer>,
+    pub cluster: &'a Cluster,
+    pub dir: &'a DataDir,
+    pub pki: &'a Pki,
+    pub reflectors: &'a Reflectors,
+    pub shutdown: &'a CancellationToken,
+}
+
+/// Why no containers can run here, in words; `None` if they can.
+fn missing() -> Option<&'static str> {
+    if !nix::unistd::Uid::effective().is_root() {
+        return Some("only root can make containers");
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    isopod_runtime::cgroups::Layout::from_mountinfo(&mounts).is_none().then_some("no cgroups are mounted")
+}
+
+/// Makes this machine a node of the cluster. Returns the address at which pods reach the API, if there are pods.
+pub async fn start(parts: &mut JoinSet<Result<()>>, around: &Around<'_>) -> Result<Option<Ipv4Addr>> {
+    if let Some(why) = missing() {
+        tracing::warn!("this machine is no node of the cluster: {why}");
+        return Ok(None);
+    }
+    let ground = Ground::of(around.cluster, around.dir)?;
+    let links = {
+        let config = ground.network.clone();
+        Arc::new(tokio::task::spawn_blocking(move || Links::open(config)).await??)
+    };
+    let api_address = ground.network.bridge_address();
+    let runtime: Arc<dyn Runtime> = Arc::new(Local::open(ground.runtime.clone()).await?);
+    let name = node_name()?;
+    let node = agent(&name, &ground, around, links, runtime, parts).await?;
+    let (end, running) = (around.shutdown.clone(), node.agent.clone());
+    streaming(&name, node, around, parts).await?;
+    parts.spawn(async move {
+        running.run(end).await;
+        Ok(())
+    });
+    let local = LocalVolumes {
+        nodes: BTreeSet::from([name.clone()]),
+        ground: VolumeGround::Disk(around.dir.path().to_path_buf()),
+    };
+    let provisioner = around.api.client(UserInfo::node(&name));
+    let (mirrors, end) = (around.reflectors.clone(), around.shutdown.clone());
+    parts.spawn(async move {
+        volumes::local::run(provisioner, mirrors, local, end).await;
+        Ok(())
+    });
+    Ok(Some(api_address))
+}
+
+/// The agent with what its streaming server needs besides.
+struct Node {
+    agent: Agent,
+    runtime: Arc<dyn Runtime>,
+    listener: TcpListener,
+    address: IpAddr,
+}
+
+async fn agent(
+    name: &str,
+    ground: &Ground,
+    around: &Around<'_>,
+    links: Arc<Links>,
+    runtime: Arc<dyn Runtime>,
+    parts: &mut JoinSet<Result<()>>,
+) -> Result<Node> {
+    let client = around.api.client(UserInfo::node(name));
+    let address = links.node_address();
+    let listener = match TcpListener::bind((address, KUBELET_PORT)).await {
+        Ok(listener) => listener,
+        Err(_) => TcpListener::bind((address, 0)).await.with_context(|| format!("cannot listen on {address}"))?,
+    };
+    let programmed = services(name, ground, around, &links, parts).await?;
+    let mirrors = Mirrors::new(name, around.reflectors, programmed, Arc::clone(&runtime));
+    let images = {
+        let dir = around.dir.images();
+        tokio::task::spawn_blocking(move || ImageStore::open(dir)).await??
+    };
+    let config = AgentConfig {
+        node_name: name.to_owned(),
+        client: client.clone(),
+        reflectors: around.reflectors.clone(),
+        runtime: Arc::clone(&runtime),
+        images: Arc::new(images),
+        network: links,
+        volumes: PodVolumes::new(client, name, around.dir.path().to_path_buf(), around.shutdown.clone()),
+        gate: Arc::new(Gate::new(Arc::new(mirrors), Arc::new(SocketDiag))),
+        data_dir: around.dir.path().to_path_buf(),
+        cluster_dns: ground.dns(),
+        cluster_domain: DOMAIN.to_owned(),
+        kubelet_port: listener.local_addr()?.port(),
+        max_pods: MAX_PODS,
+        cgroup_root: ground.network.bridge(),
+    };
+    Ok(Node { agent: Agent::new(config), runtime, listener, address })
+}
+
+/// Services in the kernel and in the edge process; how far both have come is what drain waits for.
+async fn services(
+    name: &str,
+    ground: &Ground,
+    around: &Around<'_>,
+    links: &Arc<Links>,
+    parts: &mut JoinSet<Result<()>>,
+) -> Result<watch::Receiver<u64>> {
+    let path = Services::open(&ground.network, links.node_address())?;
+    let edge = EdgeClient::start_or_adopt(edge(ground, around.dir, links)?).await?;
+    let programmer = services::Programmer::new(name, around.reflectors, Arc::new(path), edge.listening());
+    let (in_kernel, programmed) = watch::channel(0);
+    until_the_end(parts, around, async move { programmer.run(in_kernel).await });
+    let (client, mirrors) = (around.api.client(UserInfo::node(name)), around.reflectors.clone());
+    let (node, told) = (name.to_owned(), programmed.clone());
+    until_the_end(parts, around, async move { services::publish(&node, client, &mirrors, told).await });
+    let (node, mirrors, links) = (name.to_owned(), around.reflectors.clone(), Arc::clone(links));
+    until_the_end(parts, around, async move { services::peers::follow(&node, &mirrors, &links).await });
+    Ok(programmed)
+}
+
+/// Runs something that only ends with the server.
+fn until_the_end(
+    parts: &mut JoinSet<Result<()>>,
+    around: &Around<'_>,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    let end = around.shutdown.clone();
+    parts.spawn(async move {
+        end.run_until_cancelled(work).await;
+        Ok(())
+    });
+}
+
+/// The process with DNS and the HTTP proxy.
+fn edge(ground: &Ground, dir: &DataDir, links: &Links) -> Result<EdgeConfig> {
+    let binary = std::env::current_exe().context("cannot find my own binary")?;
+    let file = binary.metadata().context("cannot look at my own binary")?;
+    let changed = file.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).unwrap_or_default();
+    let of = |range: &Range| answer::Range { address: range.network().into(), length: range.bits() };
+    let scope = Scope {
+        domain: DOMAIN.to_owned(),
+        ranges: vec![of(&ground.network.service_cidr), of(&ground.network.cluster_cidr)],
+    };
+    let settings = ground.network.service_cidr.nth(DNS).map(|address| DnsSettings {
+        scope,
+        listen: vec![SocketAddr::new(address.into(), 53)],
+        resolvers: resolvers(),
+    });
+    Ok(EdgeConfig {
+        dir: dir.run_dir(),
+        build: format!("{} {} {}", env!("CARGO_PKG_VERSION"), file.len(), changed.as_nanos()),
+        binary,
+        settings: Settings { dns: settings, proxy_address: links.node_address() },
+    })
+}
+
+/// The machine's own name servers (`resolv.conf(5)`).
+fn resolvers() -> Vec<SocketAddr> {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let servers = text.lines().filter_map(|line| line.strip_prefix("nameserver"));
+    servers.filter_map(|s| s.trim().parse::<IpAddr>().ok()).map(|ip| SocketAddr::new(ip, 53)).collect()
+}
+
+/// The way from the API to this node's containers, and its other end.
+async fn streaming(name: &str, node: Node, around: &Around<'_>, parts: &mut JoinSet<Result<()>>) -> Result<()> {
+    let pki = around.pki;
+    let own = pki.node(&around.dir.pki(), name, &[node.address])?;
+    let config = StreamConfig {
+        node_name: name.to_owned(),
+        listener: node.listener,
+        tls: stream::server_tls(&pki.ca.certificate, &own.certificate, &own.key)?,
+        callers: vec![KUBELET_CLIENT.to_owned()],
+        runtime: node.runtime,
+        running: Arc::new(node.agent),
+    };
+    let end = around.shutdown.clone();
+    parts.spawn(async move { stream::serve(config, end.cancelled_owned()).await.context("the node's streams ended") });
+    let client = &pki.kubelet_client;
+    around.api.set_node_proxy(Box::new(Kubelets::new(&pki.ca.certificate, &client.certificate, &client.key)?));
+    Ok(())
+}
+
+/// Names what this cluster has on the machine. Two clusters may have one name; no two have one directory.
+fn mark(cluster: &Cluster, dir: &DataDir) -> String {
+    let digest = Sha256::digest(dir.path().as_os_str().as_encoded_bytes());
+    format!("{}-{}", cluster.name, hex::encode(digest.get(..3).unwrap_or_default()))
+}
+
+/// This machine's name, as a Kubernetes name.
+fn node_name() -> Result<String> {
+    let host = nix::unistd::gethostname().context("this machine has no name")?;
+    let name: String = host
+        .to_string_lossy()
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' })
+        .collect();
+    let name = name.trim_matches(['-', '.']).to_owned();
+    if let Some(wrong) = isopod_api::names::dns1123_subdomain(&name, false).first() {
+        bail!("this machine's name {host:?} cannot be a node's: {wrong}");
+    }
+    Ok(name)
+}
