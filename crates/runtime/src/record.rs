@@ -1,7 +1,8 @@
 //! What is known of a sandbox and its containers, on disk: `state.json` in the sandbox's directory.
 //!
 //! The supervisor of a pod writes it before it answers; a node agent that finds the supervisor dead reads it. A reader
-//! sees the old record or the new one, whole, whenever the power goes: written beside, synced, renamed, directory synced.
+//! sees the old record or the new one, whole, whenever a process is killed: written beside and renamed. What must be known after
+//! the power has gone as well, an exit, is synced before and after; that a container runs is not true then anyway.
 use crate::{ContainerStatus, SandboxStatus};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -48,10 +49,19 @@ pub enum RecordError {
 impl Record {
     /// Makes it the directory's record, durably.
     pub fn save(&self, directory: &Path) -> Result<(), RecordError> {
+        self.write(directory, Durability::PowerLoss)
+    }
+
+    /// Makes it the directory's record for as long as the machine runs.
+    pub fn save_for_now(&self, directory: &Path) -> Result<(), RecordError> {
+        self.write(directory, Durability::Kill)
+    }
+
+    fn write(&self, directory: &Path, durability: Durability) -> Result<(), RecordError> {
         let path = directory.join(NAME);
         let bytes = serde_json::to_vec(&Written { version: VERSION, record: self })
             .map_err(|source| RecordError::Malformed { path: path.clone(), source })?;
-        replace(directory, &path, &bytes).map_err(|source| RecordError::Io { path, source })
+        replace(directory, &path, &bytes, durability).map_err(|source| RecordError::Io { path, source })
     }
 
     /// The directory's record. None: there never was one.
@@ -72,10 +82,20 @@ impl Record {
     }
 }
 
-fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// What a record outlives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Durability {
+    Kill,
+    PowerLoss,
+}
+
+fn replace(directory: &Path, path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
     let new = directory.join(NEW);
     let mut file = File::create(&new)?;
     file.write_all(bytes)?;
+    if durability == Durability::Kill {
+        return fs::rename(&new, path);
+    }
     file.sync_all()?;
     fs::rename(&new, path)?;
     File::open(directory)?.sync_all()
@@ -117,6 +137,9 @@ mod tests {
         let record = Record::load(directory.path()).unwrap().unwrap();
         record.save(directory.path()).unwrap();
         assert!(!directory.path().join(NEW).exists(), "the leftover became the record");
+        let empty = Record { containers: Vec::new(), ..record };
+        empty.save_for_now(directory.path()).unwrap();
+        assert_eq!(Record::load(directory.path()).unwrap(), Some(empty));
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! What crashes leave behind: supervisors that died, sandboxes half made or half removed.
 use super::{Client, Local, Unreachable, unavailable};
-use crate::{ContainerState, Result, RuntimeError, SandboxId, SandboxState, record::Record, shim};
+use crate::{
+    ContainerState, Result, RuntimeError, SandboxId, SandboxState,
+    record::{Record, RecordError},
+    shim,
+};
 use std::{collections::BTreeSet, path::Path};
 
 /// Names a sandbox's cgroup, in its directory, from before anything of it is made.
@@ -37,8 +41,8 @@ impl Local {
                     Err(error) => tracing::warn!(sandbox = %id, %error, "cannot clean up after a dead supervisor"),
                 }
             }
-            // Making it, or removing it, was not finished.
-            Ok(None) => {
+            // Making it, or removing it, was not finished; or the power went while the record was only in memory.
+            Ok(None) | Err(RecordError::Malformed { .. }) => {
                 if let Err(error) = self.remove_remains(id, directory).await {
                     tracing::warn!(sandbox = %id, %error, "cannot remove what is left of a sandbox");
                 }

@@ -88,7 +88,7 @@ impl Supervisor {
                     exit: None,
                     pid: None,
                 });
-                self.save();
+                self.note_down();
                 Ok(())
             }
             Err(error) => {
@@ -247,7 +247,7 @@ impl Supervisor {
             status.started_at = Some(Timestamp::now());
             status.pid = u32::try_from(pid).ok();
         }
-        self.save();
+        self.note_down();
         self.tell(Event::Started { sandbox: self.record.sandbox.id.clone(), container: id.clone() });
     }
 
@@ -396,7 +396,7 @@ impl Supervisor {
     fn forget(&mut self, id: &ContainerId) {
         self.cells.remove(id);
         self.record.containers.retain(|status| status.id != *id);
-        self.save();
+        self.note_down();
     }
 
     pub(super) fn update(&mut self, id: &ContainerId, resources: Resources) -> Result<()> {
@@ -410,7 +410,7 @@ impl Supervisor {
             let _best_effort = fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string());
         }
         self.status(id)?.config.resources.update(resources);
-        self.save();
+        self.note_down();
         Ok(())
     }
 

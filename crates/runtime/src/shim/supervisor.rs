@@ -10,7 +10,7 @@ use crate::{
     ContainerId, Event, ExitStatus, Result, RuntimeError, SandboxState, SandboxStatus, Signal,
     cri_log::Rotation,
     protocol::{Reply, Request, SOCKET, Setup},
-    record::Record,
+    record::{Record, RecordError},
     wire::{Hello, Kind, VERSIONS, Welcome},
 };
 use jiff::Timestamp;
@@ -134,7 +134,7 @@ impl Supervisor {
             unclaimed: BTreeMap::new(),
             shutdown: None,
         };
-        this.record.save(&this.directory).map_err(|error| unavailable("write the record", &error))?;
+        this.record.save_for_now(&this.directory).map_err(|error| unavailable("write the record", &error))?;
         Ok(this)
     }
 
@@ -341,12 +341,12 @@ impl Supervisor {
 
     /// Makes the record durable. A disk that cannot take it does not stop the pod; the next change tries again.
     pub(super) fn save(&self) {
-        if let Err(error) = self.record.save(&self.directory) {
-            eprintln!(
-                "cannot write the record: {error}: {:?}",
-                std::error::Error::source(&error).map(ToString::to_string)
-            );
-        }
+        report(self.record.save(&self.directory));
+    }
+
+    /// Writes down what is true only while the machine runs: no waiting for the disk on the way to a running container.
+    pub(super) fn note_down(&self) {
+        report(self.record.save_for_now(&self.directory));
     }
 
     fn reap(&mut self) {
@@ -471,6 +471,12 @@ impl Supervisor {
             std::thread::sleep(Duration::from_millis(5));
         }
         0
+    }
+}
+
+fn report(saved: std::result::Result<(), RecordError>) {
+    if let Err(error) = saved {
+        eprintln!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string));
     }
 }
 

@@ -323,3 +323,44 @@ async fn a_supervisor_is_small() {
     assert!(own < 2048, "{own} KiB: {rollup}");
     machine.finish().await;
 }
+
+/// What the bytes of version 1 mean to a supervisor, said by hand: an old node agent, or a newer one that must still know them.
+#[tokio::test]
+async fn a_supervisor_understands_the_first_version() {
+    use std::io::{Read, Write};
+    let machine = Machine::new().await;
+    let sandbox = machine.sandbox("first").await;
+    let id = machine.start(&sandbox, machine.script("app", "exec sleep 1000")).await;
+    let directory = std::fs::File::open(machine.path("state/sandboxes").join(&sandbox.0)).unwrap();
+    let path = format!("/proc/self/fd/{}/shim.sock", std::os::fd::AsRawFd::as_raw_fd(&directory));
+    let mut socket = std::os::unix::net::UnixStream::connect(path).unwrap();
+    let mut talk = |texts: &[&str]| {
+        for text in texts {
+            socket.write_all(&[0]).unwrap();
+            socket.write_all(&u32::try_from(text.len()).unwrap().to_be_bytes()).unwrap();
+            socket.write_all(text.as_bytes()).unwrap();
+        }
+        let mut answers = Vec::new();
+        for _ in texts {
+            let mut head = [0; 5];
+            socket.read_exact(&mut head).unwrap();
+            let mut payload = vec![0; u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize];
+            socket.read_exact(&mut payload).unwrap();
+            answers.push(format!("{} {}", head[0], String::from_utf8(payload).unwrap()));
+        }
+        answers
+    };
+    let signal = format!(r#"{{"do":"signal","id":"{id}","signal":18}}"#);
+    let stop = format!(r#"{{"do":"stop","id":"{id}","graceMillis":0}}"#);
+    let again = format!(r#"{{"do":"start","id":"{id}"}}"#);
+    let wrong = format!(
+        r#"0 {{"is":"failed","error":{{"kind":"wrongState","id":"{id}","state":"exited","wanted":"created"}}}}"#
+    );
+    let answers = talk(&[r#"{"versions":[1,7]}"#, &signal, &stop, &again, r#"{"do":"dance"}"#, r#"{"do":"shutdown"}"#]);
+    assert_eq!(answers[..4], [r#"0 {"version":1}"#, r#"0 {"is":"done"}"#, r#"0 {"is":"done"}"#, wrong.as_str()]);
+    assert!(answers[4].starts_with(r#"0 {"is":"failed","error":{"kind":"unsupported","#), "{answers:?}");
+    assert_eq!(answers[5], r#"0 {"is":"done"}"#);
+    let status = machine.runtime.container(&id).await.unwrap();
+    assert_eq!(status.exit.unwrap().status.code(), 137);
+    machine.finish().await;
+}
