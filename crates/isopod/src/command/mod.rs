@@ -6,5 +6,4 @@ pub mod server;
 pub mod status;
 pub mod up;
 pub mod verb;
-pub mod verb;
 pub mod version;
