@@ -389,6 +389,48 @@ fn rules_that_somebody_flushes_come_back() {
     host.run(|| Links::remove_all(&config)).unwrap();
 }
 
+/// What Docker and ufw make of a machine: whatever nobody accepts is dropped.
+#[test]
+fn a_firewall_that_drops_lets_pods_through() {
+    let (lab, outside) = machine_with_outside("firewall");
+    let nft = |arguments: &str| {
+        lab.machine.host.run(|| {
+            let output = Command::new("nft").arg(arguments).output().unwrap();
+            assert!(output.status.success(), "nft {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        })
+    };
+    let one = lab.server("one");
+    nft("add table ip filter");
+    for chain in ["FORWARD", "INPUT"] {
+        nft(&format!(
+            "add chain ip filter {chain} {{ type filter hook {} priority 0; policy drop; }}",
+            chain.to_lowercase()
+        ));
+    }
+    nft("add rule ip filter INPUT iif lo accept");
+    nft("add rule ip filter INPUT ct state established,related accept");
+    let before = nft("list chain ip filter FORWARD");
+    let (two, three) = (lab.machine.pod("two"), lab.machine.pod("three"));
+    lab.machine.host.serve("0.0.0.0:6443", "machine");
+    outside.serve("0.0.0.0:7000", "outside");
+    let mut web = port("10.78.0.20", vec![ready(&one)]);
+    web.node_port = Some(30080);
+    lab.program(&table([("web", web)]));
+    for pod in [&two, &three] {
+        assert_eq!(pod.namespace.ask(one.at(8080)), format!("one {}", pod.address));
+        assert_eq!(pod.namespace.ask(address("10.78.0.20:80")), format!("one {}", pod.address));
+        assert!(pod.namespace.ask(address("192.0.2.1:6443")).starts_with("machine "));
+        assert_eq!(pod.namespace.ask(address("192.0.2.9:7000")), "outside 192.0.2.1");
+    }
+    assert!(outside.ask(address("192.0.2.1:30080")).starts_with("one "));
+    assert_eq!(outside.ask_briefly(address("192.0.2.1:6443")), "timeout", "the machine's own ports stay shut");
+    let during = nft("list chain ip filter FORWARD");
+    assert_eq!(during.matches("comment \"isopod-firewall\"").count(), 2, "{during}");
+    lab.machine.host.run(|| Links::remove_all(&lab.machine.config)).unwrap();
+    assert_eq!(nft("list chain ip filter FORWARD"), before);
+}
+
 #[test]
 fn a_restart_replaces_the_rules_without_a_gap() {
     let mut lab = Balanced::new("restart");

@@ -99,11 +99,26 @@ impl<'a> Batch<'a> {
     }
 
     pub(crate) fn add_rule(&mut self, chain: &str, rule: &Rule) {
+        self.rule(chain, rule, NLM_F_APPEND, None);
+    }
+
+    /// Adds a rule before all others of the chain, with a comment by which it is known again.
+    pub(crate) fn insert_rule(&mut self, chain: &str, rule: &Rule, comment: &str) {
+        self.rule(chain, rule, 0, Some(comment));
+    }
+
+    pub(crate) fn delete_rule(&mut self, chain: &str, handle: [u8; 8]) {
+        self.push(libc::NFT_MSG_DELRULE, 0, |m| {
+            m.put_text(NFTA_RULE_CHAIN, chain).put(NFTA_RULE_HANDLE, &handle);
+        });
+    }
+
+    fn rule(&mut self, chain: &str, rule: &Rule, place: i32, comment: Option<&str>) {
         let mut expressions = Vec::new();
         for statement in rule {
             self.statement(statement, &mut expressions);
         }
-        self.push(libc::NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, |m| {
+        self.push(libc::NFT_MSG_NEWRULE, NLM_F_CREATE | place, |m| {
             m.put_text(NFTA_RULE_CHAIN, chain);
             m.nest(NFTA_RULE_EXPRESSIONS, |all| {
                 for Expression { name, data } in &expressions {
@@ -113,6 +128,9 @@ impl<'a> Batch<'a> {
                     });
                 }
             });
+            if let Some(comment) = comment {
+                m.put(NFTA_RULE_USERDATA, &comment_data(comment));
+            }
         });
     }
 
@@ -291,6 +309,14 @@ impl<'a> Batch<'a> {
 /// Removes a key (`NFT_DYNSET_OP_DELETE`, not in libc).
 const DYNSET_DELETE: i32 = 2;
 
+/// A comment as nft keeps it: kind 0, length, text, zero.
+pub(super) fn comment_data(comment: &str) -> Vec<u8> {
+    let mut data = vec![0, u8::try_from(comment.len() + 1).unwrap_or(u8::MAX)];
+    data.extend_from_slice(comment.as_bytes());
+    data.push(0);
+    data
+}
+
 fn envelope(kind: i32) -> Message {
     let [high, low] = (libc::NFNL_SUBSYS_NFTABLES as u16).to_be_bytes();
     Message::new(kind as u16, 0, &[0, 0, high, low])
@@ -350,6 +376,7 @@ impl Expression {
 
 fn verdict_data(message: &mut Message, verdict: &Verdict) {
     let (code, chain) = match verdict {
+        Verdict::Accept => (libc::NF_ACCEPT, None),
         Verdict::Drop => (libc::NF_DROP, None),
         Verdict::Return => (libc::NFT_RETURN, None),
         Verdict::Jump(chain) => (libc::NFT_JUMP, Some(chain)),

@@ -5,12 +5,14 @@
 //! at a restart without the other blinking.
 mod abi;
 mod encode;
+mod guest;
 mod model;
 mod render;
 mod ruleset;
 mod table;
 mod watch;
 
+pub(crate) use guest::Guest;
 pub(crate) use model::{
     Base, Chain, Data, Field, Hook, Key, KeyPart, Kind, Part, Rule, Set, Skeleton, Statement, Target, Value, Verdict,
 };

@@ -103,6 +103,7 @@ pub(crate) enum Target {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
+    Accept,
     Drop,
     Return,
     Jump(String),

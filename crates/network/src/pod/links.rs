@@ -3,9 +3,11 @@ use super::addresses::{Book, Entry};
 use super::config::{NetworkConfig, Range};
 use super::firewall;
 use super::kernel::Rtnetlink;
+use super::passage;
 use super::plumb::{self, kernel};
 use crate::conntrack;
 use crate::contract::{Attachment, NetworkError, PodNetwork, Result};
+use crate::netlink::Socket;
 use crate::nft::Table;
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -32,6 +34,7 @@ struct State {
     book: Book,
     net: Rtnetlink,
     firewall: Table,
+    netfilter: Socket,
 }
 
 impl Links {
@@ -49,12 +52,13 @@ impl Links {
             Table::open(config.pod_table(), firewall::skeleton(&config)).map_err(kernel("open nf_tables"))?;
         let parts = book.pods.iter().map(|(uid, entry)| (uid.clone(), Some(firewall::part(entry)))).collect();
         firewall.change(parts).map_err(kernel("program the pods' rules"))?;
+        let mut netfilter = Socket::open(libc::NETLINK_NETFILTER).map_err(kernel("open netfilter"))?;
+        passage::open(&config, &mut netfilter)?;
         let found = config.node_address.or(uplink.as_ref().map(|uplink| uplink.address));
         let node_address = found.unwrap_or_else(|| config.bridge_address());
         let mtu = uplink.map_or(1500, |uplink| uplink.link.mtu);
-        Ok(Self {
-            inner: Arc::new(Inner { config, node_address, mtu, state: Mutex::new(State { book, net, firewall }) }),
-        })
+        let state = State { book, net, firewall, netfilter };
+        Ok(Self { inner: Arc::new(Inner { config, node_address, mtu, state: Mutex::new(state) }) })
     }
 
     /// Takes away everything of this cluster on this machine: links, routes, rules, the book. For `isopod delete`, when no pod runs
@@ -62,6 +66,8 @@ impl Links {
     pub fn remove_all(config: &NetworkConfig) -> Result<()> {
         let mut net = Rtnetlink::open().map_err(kernel("open rtnetlink"))?;
         plumb::clear_ground(config, &mut net)?;
+        let mut netfilter = Socket::open(libc::NETLINK_NETFILTER).map_err(kernel("open netfilter"))?;
+        passage::close(config, &mut netfilter)?;
         for table in [config.service_table(), config.pod_table()] {
             Table::remove(&table).map_err(kernel(format!("delete table {table}")))?;
         }
@@ -116,7 +122,7 @@ impl Inner {
     /// the same pod finds again.
     fn attach(&self, pod: &Attachment) -> Result<IpAddr> {
         let mut state = self.state.lock();
-        let State { book, net, firewall } = &mut *state;
+        let State { book, net, firewall, netfilter } = &mut *state;
         let before = book.pods.get(&pod.uid).cloned();
         let address = book.take(self.config.pod_cidr, &pod.uid, &pod.pod, &pod.host_ports, seconds())?;
         let entry = book.pods.get(&pod.uid);
@@ -125,6 +131,7 @@ impl Inner {
         }
         let part = entry.map(firewall::part);
         plumb::connect(&self.config, net, address, &pod.netns, self.mtu)?;
+        passage::open(&self.config, netfilter)?;
         firewall.change(vec![(pod.uid.clone(), part)]).map_err(kernel(format!("host ports of {}", pod.pod)))?;
         Ok(IpAddr::V4(address))
     }
@@ -133,7 +140,7 @@ impl Inner {
     /// clients hang instead of being refused (measured).
     fn detach(&self, uid: &str) -> Result<()> {
         let mut state = self.state.lock();
-        let State { book, net, firewall } = &mut *state;
+        let State { book, net, firewall, .. } = &mut *state;
         let Some(Entry { address, .. }) = book.pods.get(uid).cloned() else { return Ok(()) };
         firewall.change(vec![(uid.to_owned(), None)]).map_err(kernel("host ports"))?;
         if let Err(error) = conntrack::forget(address) {

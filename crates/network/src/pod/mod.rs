@@ -13,6 +13,7 @@ mod config;
 mod firewall;
 mod kernel;
 mod links;
+mod passage;
 mod plumb;
 mod sysctl;
 mod uplink;
