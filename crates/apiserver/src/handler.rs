@@ -224,6 +224,7 @@ async fn resource(
     let timeout = server.config.request_timeout;
     let streaming = info.verb == Verb::Watch || server.handlers.streams(&resource, &info.subresource);
     let form = if streaming && info.verb != Verb::Watch { Form::JSON } else { negotiate::negotiate(&parts.headers)? };
+    check_form(&resource, info.verb, form)?;
     let (parts, body) = transcode(parts, body).await?;
     let headers = parts.headers.clone();
     let call = Call { server, resource, info, query, user, headers, form, warnings: Warnings::default() };
@@ -243,6 +244,29 @@ async fn resource(
     let mut response = done.unwrap_or_else(|error| respond::error(&error, &call.headers));
     respond::add_warnings(&mut response, &call.warnings);
     Ok(response)
+}
+
+/// Metadata of one object is not asked for in the form of a list, nor the other way round; nothing else on the list of accepted
+/// types stands in for it (`asPartialObjectMetadata`, `asPartialObjectMetadataList` in `handlers/response.go`).
+fn check_form(resource: &Resource, verb: Verb, form: Form) -> Result<(), ApiError> {
+    if form.shape != Shape::Metadata {
+        return Ok(());
+    }
+    let d = resource.descriptor();
+    let package = if d.group.is_empty() { "core" } else { d.group.split('.').next().unwrap_or_default() };
+    let refused = |message: String| Err(ApiError::new(406, "NotAcceptable", message));
+    match verb {
+        Verb::List | Verb::DeleteCollection if !form.of_list => refused(format!(
+            "you requested PartialObjectMetadata, but the requested object is a list (*{package}.{}List)",
+            d.kind
+        )),
+        Verb::List | Verb::DeleteCollection | Verb::Watch => Ok(()),
+        _ if form.of_list => refused(format!(
+            "you requested PartialObjectMetadataList, but the requested object is not a list (*{package}.{})",
+            d.kind
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// A name is one segment of a path (`NamespaceKeyFunc`).
@@ -270,6 +294,10 @@ fn allowed(resource: &Resource, info: &ResourceInfo, handlers: &subresource::Han
             Some(verbs) if verbs.contains(&info.verb.as_str()) => Ok(()),
             Some(_) => Err(ApiError::generic(405)),
         };
+    }
+    if !info.name.is_empty() && resource.namespaced() && !info.in_namespace {
+        // No such path: objects of namespaces are not reached without theirs.
+        return Err(ApiError::generic(404));
     }
     let anywhere = info.name.is_empty() && resource.namespaced() && !info.in_namespace;
     let fits = match info.verb {

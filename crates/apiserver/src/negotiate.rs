@@ -27,10 +27,12 @@ pub struct Form {
     pub shape: Shape,
     /// `v1beta1` of `meta.k8s.io` where a client asks for it, else `v1`.
     pub beta: bool,
+    /// `as=PartialObjectMetadataList`: a list of them, and nothing else.
+    pub of_list: bool,
 }
 
 impl Form {
-    pub const JSON: Self = Self { encoding: Encoding::Json, shape: Shape::Object, beta: false };
+    pub const JSON: Self = Self { encoding: Encoding::Json, shape: Shape::Object, beta: false, of_list: false };
 
     pub fn content_type(self) -> &'static str {
         match self.encoding {
@@ -86,7 +88,7 @@ impl Clause<'_> {
     fn form(&self, tables: bool) -> Option<Form> {
         let encoding = self.encoding()?;
         let shape = match self.param("as") {
-            "" => return Some(Form { encoding, shape: Shape::Object, beta: false }),
+            "" => return Some(Form { encoding, ..Form::JSON }),
             "Table" if tables => Shape::Table,
             "PartialObjectMetadata" | "PartialObjectMetadataList" => Shape::Metadata,
             _ => return None,
@@ -96,7 +98,7 @@ impl Clause<'_> {
             ("meta.k8s.io", "v1beta1") => true,
             _ => return None,
         };
-        Some(Form { encoding, shape, beta })
+        Some(Form { encoding, shape, beta, of_list: self.param("as") == "PartialObjectMetadataList" })
     }
 }
 

@@ -13,9 +13,10 @@ use isopod_reflect::{Reflector, Reflectors};
 use isopod_store::embedded::{Embedded, Options};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, PropagationPolicy};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -301,6 +302,94 @@ async fn a_namespace_has_what_it_needs_and_goes_whole() {
         if left == (None, 0, 0) { Ok(()) } else { Err(format!("{left:?}")) }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn budgets_follow_their_pods() {
+    let c = Cluster::start().await;
+    c.create::<PodDisruptionBudget>(json!({"metadata": {"name": "web"},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}}}))
+        .await;
+    let budgets = c.mirror::<PodDisruptionBudget>();
+    let counted = |expected: [i32; 4]| {
+        let status = budgets.get("ns", "web").and_then(|b| b.status.clone()).unwrap_or_default();
+        let counts = [status.expected_pods, status.desired_healthy, status.current_healthy, status.disruptions_allowed];
+        if counts == expected.map(Some) { Ok(()) } else { Err(format!("{status:?}")) }
+    };
+    wait("nothing to protect", || counted([0, 0, 0, 0])).await;
+    c.create::<Deployment>(web(3)).await;
+    wait("one of three may go", || counted([3, 2, 3, 1])).await;
+    let more = Patch::Merge(json!({"spec": {"replicas": 5}}));
+    c.api::<Deployment>().patch("web", &PatchParams::default(), &more).await.unwrap();
+    wait("one of five may go", || counted([5, 4, 5, 1])).await;
+    let all = Patch::Merge(json!({"spec": {"maxUnavailable": "40%"}}));
+    c.api::<PodDisruptionBudget>().patch("web", &PatchParams::default(), &all).await.unwrap();
+    wait("two of five may go", || counted([5, 3, 5, 2])).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quotas_are_counted_anew() {
+    let c = Cluster::start().await;
+    let hard = json!({"pods": "5", "count/configmaps": "10", "count/deployments.apps": "3", "services": "1"});
+    c.create::<ResourceQuota>(json!({"metadata": {"name": "q"}, "spec": {"hard": hard}})).await;
+    let quotas = c.mirror::<ResourceQuota>();
+    let used = |expected: [(&str, &str); 4]| {
+        let status = quotas.get("ns", "q").and_then(|q| q.status.clone()).unwrap_or_default();
+        let used = status.used.clone().unwrap_or_default();
+        let is = |(what, count): (&str, &str)| used.get(what).is_some_and(|q| q.0 == count);
+        if expected.into_iter().all(is) { Ok(()) } else { Err(format!("{status:?}")) }
+    };
+    // The CA's certificate is in every namespace.
+    let nothing = [("pods", "0"), ("count/configmaps", "1"), ("count/deployments.apps", "0"), ("services", "0")];
+    wait("nothing used", || used(nothing)).await;
+    // Nobody charges what is made here: admission is not part of this server. What goes brings a new count.
+    c.create::<Deployment>(web(3)).await;
+    c.create::<ConfigMap>(json!({"metadata": {"name": "one"}})).await;
+    c.create::<ConfigMap>(json!({"metadata": {"name": "two"}})).await;
+    c.rolled_out(3).await;
+    c.api::<ConfigMap>().delete("two", &DeleteParams::default()).await.unwrap();
+    let some = [("pods", "3"), ("count/configmaps", "2"), ("count/deployments.apps", "1"), ("services", "0")];
+    wait("some used", || used(some)).await;
+    c.api::<Deployment>().delete("web", &DeleteParams::background()).await.unwrap();
+    c.api::<ConfigMap>().delete("one", &DeleteParams::default()).await.unwrap();
+    wait("nothing used again", || used(nothing)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_of_people_become_slices() {
+    let c = Cluster::start().await;
+    c.create::<Service>(json!({"metadata": {"name": "db"}, "spec": {"clusterIP": "None", "ports": [{"port": 5432}]}}))
+        .await;
+    let subsets = |ips: &[&str]| {
+        let addresses: Vec<Value> = ips.iter().map(|ip| json!({"ip": ip})).collect();
+        json!({"metadata": {"name": "db"}, "subsets": [{"addresses": addresses, "ports": [{"port": 5432}]}]})
+    };
+    c.create::<Endpoints>(subsets(&["192.0.2.1"])).await;
+    let slices = c.mirror::<EndpointSlice>();
+    let mirrored = |expected: &[&str]| {
+        let all = slices.list_in("ns");
+        let ours = |s: &&Arc<EndpointSlice>| {
+            let labels = s.metadata.labels.clone().unwrap_or_default();
+            labels.get("kubernetes.io/service-name").is_some_and(|n| n == "db")
+                && labels
+                    .get("endpointslice.kubernetes.io/managed-by")
+                    .is_some_and(|m| m == "endpointslicemirroring-controller.k8s.io")
+        };
+        let mut addresses: Vec<String> = all
+            .iter()
+            .filter(ours)
+            .flat_map(|s| s.endpoints.iter().flatten())
+            .flat_map(|e| e.addresses.clone())
+            .collect();
+        addresses.sort();
+        if addresses == expected { Ok(()) } else { Err(format!("{all:?}")) }
+    };
+    wait("a slice", || mirrored(&["192.0.2.1"])).await;
+    let two = Patch::Merge(subsets(&["192.0.2.1", "192.0.2.2"]));
+    c.api::<Endpoints>().patch("db", &PatchParams::default(), &two).await.unwrap();
+    wait("both", || mirrored(&["192.0.2.1", "192.0.2.2"])).await;
+    c.api::<Endpoints>().delete("db", &DeleteParams::default()).await.unwrap();
+    wait("none", || mirrored(&[])).await;
 }
 
 /// Not a benchmark: it must only be nowhere near slow. The time is printed.

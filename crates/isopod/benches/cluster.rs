@@ -34,20 +34,6 @@ fn say(what: &str, figure: &str) {
     println!("{what:<72} {figure}");
 }
 
-fn resident_mb(pid: u64) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the server runs");
-    let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().nth(1).and_then(|n| n.parse::<f64>().ok()).expect("a number") / 1024.0
-}
-
-/// CPU time so far, in seconds.
-fn cpu_seconds(pid: u64) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the server runs");
-    let after = stat.rsplit_once(')').expect("a command name").1;
-    let fields: Vec<f64> = after.split_whitespace().skip(11).take(2).filter_map(|f| f.parse().ok()).collect();
-    fields.iter().sum::<f64>() / 100.0
-}
-
 fn percentile(sorted: &[Duration], share: f64) -> Duration {
     let at = ((sorted.len() as f64 - 1.0) * share).round() as usize;
     sorted.get(at).copied().unwrap_or_default()
@@ -133,7 +119,10 @@ async fn reads(client: &kube::Client, pid: u64) {
         .expect("pods are created");
     say(&format!("{PODS} pods of 3 KB created by 64 clients"), &format!("{:.1} s", begun.elapsed().as_secs_f64()));
     tokio::time::sleep(Duration::from_secs(2)).await;
-    say(&format!("memory with {PODS} pods of 3 KB (aim: under 200 MB)"), &format!("{:.0} MB", resident_mb(pid)));
+    say(
+        &format!("memory with {PODS} pods of 3 KB (aim: under 200 MB)"),
+        &format!("{:.0} MB", support::memory_mb(pid, "VmRSS:")),
+    );
     for (form, accept) in [("JSON", "application/json"), ("Table", "application/json;as=Table;g=meta.k8s.io;v=v1")] {
         let mut times = Vec::new();
         let mut size = 0;
@@ -220,10 +209,13 @@ async fn main() {
     let (cluster, _) = fresh();
     let pid = cluster.pid();
     tokio::time::sleep(Duration::from_secs(3)).await;
-    say("memory idle (aim: under 60 MB)", &format!("{:.0} MB", resident_mb(pid)));
-    let before = cpu_seconds(pid);
+    say("memory idle (aim: under 60 MB)", &format!("{:.0} MB", support::memory_mb(pid, "VmRSS:")));
+    let before = support::cpu_seconds(pid);
     tokio::time::sleep(Duration::from_secs(10)).await;
-    say("CPU idle over 10 s (aim: under 0.5 % of a core)", &format!("{:.2} %", (cpu_seconds(pid) - before) * 10.0));
+    say(
+        "CPU idle over 10 s (aim: under 0.5 % of a core)",
+        &format!("{:.2} %", (support::cpu_seconds(pid) - before) * 10.0),
+    );
     let client = cluster.client().await;
     creates(&client, bare_disk(cluster.dir.path())).await;
     for (watchers, slow) in [(1, false), (1000, false), (1000, true)] {

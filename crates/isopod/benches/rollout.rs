@@ -13,18 +13,6 @@ use support::Cluster;
 
 const PODS: i32 = 1000;
 
-fn proc_figure(pid: u64, name: &str) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the server runs");
-    let line = status.lines().find_map(|l| l.strip_prefix(name)).expect("a line of /proc/PID/status");
-    line.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).expect("a number") / 1024.0
-}
-
-fn cpu_seconds(pid: u64) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the server runs");
-    let after = stat.rsplit_once(')').expect("a command name").1;
-    after.split_whitespace().skip(11).take(2).filter_map(|f| f.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
 async fn settled(deployments: &Api<Deployment>) {
     let done = |d: &Deployment| {
         let all = Some(PODS);
@@ -57,11 +45,11 @@ async fn measure(count: &str) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let before = cpu_seconds(pid);
+    let before = support::cpu_seconds(pid);
     tokio::time::sleep(Duration::from_secs(10)).await;
     println!(
         "{count} hollow nodes, nothing to do: CPU over 10 s {:>38.2} % of a core",
-        (cpu_seconds(pid) - before) * 10.0
+        (support::cpu_seconds(pid) - before) * 10.0
     );
     let deployments: Api<Deployment> = Api::namespaced(client, "default");
     let web = json!({
@@ -91,8 +79,8 @@ async fn measure(count: &str) {
     );
     println!(
         "{count} hollow nodes, memory afterwards and at most (aim: 150 MB) {:>20.0} MB, {:.0} MB",
-        proc_figure(pid, "VmRSS:"),
-        proc_figure(pid, "VmHWM:")
+        support::memory_mb(pid, "VmRSS:"),
+        support::memory_mb(pid, "VmHWM:")
     );
 }
 

@@ -10,7 +10,7 @@ use isopod_api::decode::json::Node;
 use isopod_api::decode::{self, Expected, Format, cannot_handle, strict_error};
 use isopod_api::field::{self, Path};
 use isopod_api::patch::{PatchError, json_patch, merge_patch};
-use isopod_api::schema::builtin;
+use isopod_api::schema::{TypeRef, builtin};
 use isopod_api::status::{ApiError, Named};
 use isopod_api::{gofmt, strategic, yaml};
 use serde::de::DeserializeOwned;
@@ -121,32 +121,48 @@ pub(crate) fn value(
     validation: FieldValidation,
     warnings: &Warnings,
 ) -> Result<Box<dyn Object>, ApiError> {
+    let Some(ty) = type_of(resource) else { return Err(ApiError::generic(415)) };
+    let decoded = patched(ty, value, source, validation, warnings)?;
+    let mut object = resource.ops.decode(decoded).map_err(|e| unfit(value, source, e.to_string()))?;
+    resource.ops.default(&mut *object);
+    Ok(object)
+}
+
+/// The outcome of a patch, checked against the type it must be.
+pub(crate) fn patched(
+    ty: TypeRef<'_>,
+    value: &Value,
+    source: Source<'_>,
+    validation: FieldValidation,
+    warnings: &Warnings,
+) -> Result<Value, ApiError> {
     let of_patch = match source {
         Source::Patched(strict) | Source::Strategic(_, strict) => strict,
         Source::Applied => &[],
     };
-    let wrong = |why: String| {
-        let shown = match source {
-            Source::Patched(_) => value.to_string(),
-            Source::Strategic(patch, _) => gofmt::print(patch),
-            Source::Applied => return ApiError::unclassified(why),
-        };
-        ApiError::invalid(Named::new("", ""), "", &[field::Error::invalid(&Path::new("patch"), shown, why)])
-    };
-    let Some(ty) = type_of(resource) else { return Err(ApiError::generic(415)) };
     check_depth(value)?;
     let decoded = decode::decode_value(value, ty, false).map_err(|why| match source {
-        Source::Strategic(..) => wrong(mismatch(value, ty).unwrap_or(why)),
-        Source::Patched(_) | Source::Applied => wrong(why),
+        Source::Strategic(..) => unfit(value, source, mismatch(value, ty).unwrap_or(why)),
+        Source::Patched(_) | Source::Applied => unfit(value, source, why),
     })?;
     let strict = [of_patch, &decoded.strict].concat();
     match validation {
-        FieldValidation::Strict if !strict.is_empty() => return Err(wrong(strict_error(&strict))),
-        validation => warn(validation, &strict, warnings),
+        FieldValidation::Strict if !strict.is_empty() => Err(unfit(value, source, strict_error(&strict))),
+        validation => {
+            warn(validation, &strict, warnings);
+            Ok(decoded.value)
+        }
     }
-    let mut object = resource.ops.decode(decoded.value).map_err(|e| wrong(e.to_string()))?;
-    resource.ops.default(&mut *object);
-    Ok(object)
+}
+
+/// What was patched is no object of the kind any more.
+fn unfit(value: &Value, source: Source<'_>, why: String) -> ApiError {
+    let shown = match source {
+        Source::Patched(_) => value.to_string(),
+        Source::Strategic(patch, _) => gofmt::print(patch),
+        Source::Applied => return ApiError::unclassified(why),
+    };
+    ApiError::invalid(Named::new("", ""), "", &[field::Error::invalid(&Path::new("patch"), shown, why)])
 }
 
 /// The body of a PATCH.

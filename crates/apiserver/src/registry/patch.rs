@@ -8,7 +8,7 @@ use super::update::check_name;
 use super::write::{Produced, Rules, WriteContext};
 use crate::body::Body;
 use crate::handler::Call;
-use crate::query::{WriteOptions, manager_or_user_agent};
+use crate::query::{FieldValidation, WriteOptions, manager_or_user_agent};
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use isopod_api::status::ApiError;
@@ -96,12 +96,7 @@ fn produce(
         (_, None) => return Err(ApiError::not_found(call.resource.named(), &call.info.name)),
         (patch, Some(live)) => (decode::apply_patch(&call.resource, patch, live.value())?, false),
     };
-    let source = match patch {
-        Patch::Apply(..) => Source::Applied,
-        Patch::Strategic(patch, strict) => Source::Strategic(patch, strict),
-        Patch::Json(_, strict) | Patch::Merge(_, strict) => Source::Patched(strict),
-    };
-    let mut object = decode::value(&call.resource, &value, source, options.field_validation, &call.warnings)?;
+    let mut object = decode::value(&call.resource, &value, patch.source(), options.field_validation, &call.warnings)?;
     if live.is_none() {
         refuse_uid(call, object.meta().uid.as_deref().unwrap_or_default())?;
     }
@@ -125,14 +120,32 @@ fn refuse_uid(call: &Call, uid: &str) -> Result<(), ApiError> {
 }
 
 /// A Scale with any kind of patch applied. An applied one carries its managed fields.
-pub(crate) fn scale_patch(call: &Call, patch: &Patch, scale: &Value, manager: &str) -> Result<Value, ApiError> {
+pub(crate) fn scale_patch(
+    call: &Call,
+    patch: &Patch,
+    scale: &Value,
+    manager: &str,
+    validation: FieldValidation,
+) -> Result<Value, ApiError> {
     let Some(ty) = isopod_api::schema::builtin().kind("autoscaling", "v1", "Scale") else {
         return Err(ApiError::generic(415));
     };
-    match patch {
-        Patch::Apply(config, force) => managed::apply_scale(call, ty, scale, config, *force, manager),
+    let value = match patch {
+        Patch::Apply(config, force) => managed::apply_scale(call, ty, scale, config, *force, manager)?,
         Patch::Strategic(patch, _) => isopod_api::strategic::merge(scale.clone(), patch.clone(), ty)
-            .map_err(|e| ApiError::unclassified(e.to_string())),
-        patch => decode::apply_patch(&call.resource, patch, scale),
+            .map_err(|e| ApiError::unclassified(e.to_string()))?,
+        patch => decode::apply_patch(&call.resource, patch, scale)?,
+    };
+    decode::patched(ty, &value, patch.source(), validation, &call.warnings)
+}
+
+impl Patch {
+    /// How errors in what it makes of an object are told.
+    fn source(&self) -> Source<'_> {
+        match self {
+            Self::Apply(..) => Source::Applied,
+            Self::Strategic(patch, strict) => Source::Strategic(patch, strict),
+            Self::Json(_, strict) | Self::Merge(_, strict) => Source::Patched(strict),
+        }
     }
 }

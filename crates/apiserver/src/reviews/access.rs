@@ -1,18 +1,18 @@
 //! May somebody do something: Self-, Local- and SubjectAccessReview, SelfSubjectRulesReview.
-use super::{created, read};
+use super::{check, created, read};
 use crate::auth::{Attributes, Decision, UserInfo};
 use crate::body::{Body, RequestBody};
 use crate::handler::Call;
+use crate::registry::match_namespace;
 use crate::subresource::Handler;
 use async_trait::async_trait;
 use http::{Request, Response};
-use isopod_api::field::{Error, Path};
 use isopod_api::k8s::api::authorization::v1::{
     LocalSubjectAccessReview, NonResourceAttributes, NonResourceRule, ResourceAttributes, ResourceRule,
     SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview, SubjectAccessReviewSpec,
     SubjectAccessReviewStatus, SubjectRulesReviewStatus,
 };
-use isopod_api::status::{ApiError, Named};
+use isopod_api::status::ApiError;
 
 const GROUP: &str = "authorization.k8s.io";
 
@@ -37,9 +37,9 @@ impl Handler for AccessReviews {
 async fn own(call: &Call, request: Request<RequestBody>) -> Result<Response<Body>, ApiError> {
     let kind = "SelfSubjectAccessReview";
     let (mut review, _) = read::<SelfSubjectAccessReview>(call, request, (GROUP, "v1", kind)).await?;
+    check(call, &mut review)?;
     let asked =
         Asked { resource: review.spec.resource_attributes.clone(), path: review.spec.non_resource_attributes.clone() };
-    asked.check(kind)?;
     review.status = Some(decide(call, call.user.clone(), &asked).await);
     created(call, &review)
 }
@@ -47,68 +47,35 @@ async fn own(call: &Call, request: Request<RequestBody>) -> Result<Response<Body
 async fn others(call: &Call, request: Request<RequestBody>) -> Result<Response<Body>, ApiError> {
     let kind = "SubjectAccessReview";
     let (mut review, _) = read::<SubjectAccessReview>(call, request, (GROUP, "v1", kind)).await?;
-    review.status = Some(answer(call, &review.spec, kind).await?);
+    check(call, &mut review)?;
+    review.status = Some(answer(call, &review.spec).await);
     created(call, &review)
 }
 
 async fn local(call: &Call, request: Request<RequestBody>) -> Result<Response<Body>, ApiError> {
     let kind = "LocalSubjectAccessReview";
     let (mut review, _) = read::<LocalSubjectAccessReview>(call, request, (GROUP, "v1", kind)).await?;
-    let namespace = review.spec.resource_attributes.as_ref().and_then(|r| r.namespace.as_deref()).unwrap_or_default();
-    if namespace != call.info.namespace {
-        let path = Path::new("spec").child("resourceAttributes").child("namespace");
-        let error = Error::invalid(&path, namespace, "must match metadata.namespace");
-        return Err(ApiError::invalid(Named::new(GROUP, kind), "", &[error]));
-    }
-    review.status = Some(answer(call, &review.spec, kind).await?);
+    match_namespace(&call.resource, &mut review.metadata, &call.info.namespace)?;
+    check(call, &mut review)?;
+    review.status = Some(answer(call, &review.spec).await);
     created(call, &review)
 }
 
-async fn answer(
-    call: &Call,
-    spec: &SubjectAccessReviewSpec,
-    kind: &str,
-) -> Result<SubjectAccessReviewStatus, ApiError> {
+async fn answer(call: &Call, spec: &SubjectAccessReviewSpec) -> SubjectAccessReviewStatus {
     let asked = Asked { resource: spec.resource_attributes.clone(), path: spec.non_resource_attributes.clone() };
-    asked.check(kind)?;
     let user = UserInfo {
         name: spec.user.clone().unwrap_or_default(),
         uid: spec.uid.clone().unwrap_or_default(),
         groups: spec.groups.clone().unwrap_or_default(),
         extra: spec.extra.clone().unwrap_or_default(),
     };
-    if user.name.is_empty() && user.groups.is_empty() {
-        let error =
-            Error::invalid(&Path::new("spec").child("user"), "", "at least one of user or group must be specified");
-        return Err(ApiError::invalid(Named::new(GROUP, kind), "", &[error]));
-    }
-    Ok(decide(call, user, &asked).await)
+    decide(call, user, &asked).await
 }
 
 /// What is asked about: a resource or a path, one of them.
 struct Asked {
     resource: Option<ResourceAttributes>,
     path: Option<NonResourceAttributes>,
-}
-
-impl Asked {
-    fn check(&self, kind: &str) -> Result<(), ApiError> {
-        let spec = Path::new("spec");
-        let error = match (&self.resource, &self.path) {
-            (Some(_), Some(_)) => Error::invalid(
-                &spec.child("nonResourceAttributes"),
-                &self.path,
-                "cannot be specified in combination with resourceAttributes",
-            ),
-            (None, None) => Error::invalid(
-                &spec.child("resourceAttributes"),
-                serde_json::Value::Null,
-                "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-            ),
-            _ => return Ok(()),
-        };
-        Err(ApiError::invalid(Named::new(GROUP, kind), "", &[error]))
-    }
 }
 
 async fn decide(call: &Call, user: UserInfo, asked: &Asked) -> SubjectAccessReviewStatus {

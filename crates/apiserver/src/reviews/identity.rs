@@ -1,5 +1,5 @@
 //! Who am I (SelfSubjectReview, KEP-3325), and who is behind this token (TokenReview).
-use super::{created, read};
+use super::{check, created, read};
 use crate::auth::UserInfo;
 use crate::auth::tokens::{ISSUER, ServiceAccountTokens};
 use crate::body::{Body, RequestBody};
@@ -48,6 +48,8 @@ impl Handler for Identity {
             },
             Err(error) => TokenReviewStatus { error: Some(error.to_string()), ..TokenReviewStatus::default() },
         });
+        // `user` is there even if nobody is behind it.
+        check(call, &mut review)?;
         created(call, &review)
     }
 }

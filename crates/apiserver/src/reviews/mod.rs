@@ -13,8 +13,9 @@ use crate::subresource::Handler;
 use crate::{ApiServer, respond};
 use async_trait::async_trait;
 use http::{Request, Response, StatusCode};
+use isopod_api::catalogue::Object;
 use isopod_api::k8s::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use isopod_api::status::ApiError;
+use isopod_api::status::{ApiError, Named};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::{Arc, OnceLock, Weak};
@@ -40,6 +41,15 @@ async fn read<T: DeserializeOwned>(
     let sent = Sent { bytes: &body, content_type: call.content_type(), validation: options.field_validation };
     let object = decode::typed(&sent, group, version, kind, &call.warnings)?;
     Ok((object, options))
+}
+
+/// Defaults and checks a question by the rules of its kind, as if it were to be stored.
+fn check(call: &Call, object: &mut dyn Object) -> Result<(), ApiError> {
+    let ops = call.resource.ops;
+    ops.default(object);
+    let errors = ops.validate(object);
+    let d = call.resource.descriptor();
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(Named::new(d.group, d.kind), "", &errors)) }
 }
 
 fn created(call: &Call, object: &impl Serialize) -> Result<Response<Body>, ApiError> {

@@ -114,10 +114,13 @@ fn reference(meta: &ObjectMeta) -> ObjectRef {
 async fn bind(call: &Call, object: &BoundObjectReference, bound: &mut Bound) -> Result<(), ApiError> {
     let name = object.name.clone().unwrap_or_default();
     let (namespace, server) = (call.info.namespace.as_str(), &call.server);
-    let kind = (object.api_version.as_deref().unwrap_or_default(), object.kind.as_deref().unwrap_or_default());
+    let given = object.api_version.as_deref().unwrap_or_default();
+    let (group, version) = given.rsplit_once('/').unwrap_or(("", given));
+    let kind = object.kind.as_deref().unwrap_or_default();
     let missing = |plural: &'static str| ApiError::not_found(Named::new("", plural), &name);
-    let found = match kind {
-        ("v1", "Pod") => {
+    // Whatever version: kinds are told apart by their group.
+    let found = match (group, kind) {
+        ("", "Pod") => {
             let pod = server.read::<Pod>("pods", namespace, &name).await?.ok_or_else(|| missing("pods"))?;
             let spec = pod.spec.as_ref();
             let account = spec.and_then(|s| s.service_account_name.as_deref()).unwrap_or_default();
@@ -137,22 +140,23 @@ async fn bind(call: &Call, object: &BoundObjectReference, bound: &mut Bound) -> 
             }
             bound.pod.insert(reference(&pod.metadata)).clone()
         }
-        ("v1", "Secret") => {
+        ("", "Secret") => {
             let secret = server.read::<Secret>("secrets", namespace, &name).await?.ok_or_else(|| missing("secrets"))?;
             bound.secret.insert(reference(&secret.metadata)).clone()
         }
-        ("v1", "Node") => {
+        ("", "Node") => {
             let node = server.read::<Node>("nodes", "", &name).await?.ok_or_else(|| missing("nodes"))?;
             bound.node.insert(reference(&node.metadata)).clone()
         }
-        (version, kind) => {
-            return Err(ApiError::bad_request(format!("cannot bind token to object of type {version}, Kind={kind}")));
+        _ => {
+            let what = format!("{group}/{version}, Kind={kind}");
+            return Err(ApiError::bad_request(format!("cannot bind token to object of type {what}")));
         }
     };
     match object.uid.as_deref().filter(|u| !u.is_empty()) {
         Some(uid) if uid != found.uid => Err(ApiError::conflict(
-            Named::new("", "serviceaccounts/token"),
-            &call.info.name,
+            Named::new(group, kind),
+            &name,
             format!(
                 "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
             ),

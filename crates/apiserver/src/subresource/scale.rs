@@ -53,7 +53,7 @@ impl Handler for Scales {
                 let body = read_body(request.into_body()).await?;
                 let patch = decode::patch(kind, &body, &options, &call.warnings)?;
                 let manager = manager_or_user_agent(&options.field_manager, call.user_agent());
-                let make = |scale: &Value| scale_patch(call, &patch, scale, &manager);
+                let make = |scale: &Value| scale_patch(call, &patch, scale, &manager, options.field_validation);
                 write(call, &options, &make).await
             }
         }

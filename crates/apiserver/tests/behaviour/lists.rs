@@ -148,6 +148,18 @@ async fn answers_in_every_form() {
     let partial = accept(CMS, "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1").await.json();
     assert_eq!(partial["kind"], "PartialObjectMetadataList");
     assert_eq!(partial["items"][0]["kind"], "PartialObjectMetadata");
+    for (path, kind, message) in [
+        (CMS.to_owned(), "", "PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)"),
+        (
+            format!("{CMS}/one"),
+            "List",
+            "PartialObjectMetadataList, but the requested object is not a list (*core.ConfigMap)",
+        ),
+    ] {
+        let refused =
+            accept(&path, &format!("application/json;as=PartialObjectMetadata{kind};g=meta.k8s.io;v=v1")).await;
+        assert_eq!((refused.code, refused.json()["message"].clone()), (406, json!(format!("you requested {message}"))));
+    }
     assert_eq!(partial["items"][0]["metadata"]["labels"], json!({"t": "a"}));
     assert!(partial["items"][0].get("data").is_none());
     let yaml = accept(&format!("{CMS}/one"), "application/yaml").await;

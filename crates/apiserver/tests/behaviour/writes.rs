@@ -120,6 +120,9 @@ async fn scales() {
     assert_eq!((written.code, written.json()["spec"]["replicas"].clone()), (200, json!(5)), "{}", written.json());
     assert_eq!(api.put(&path, &scale).await.code, 409, "a stale Scale is refused");
     assert_eq!(api.merge(&path, &json!({"spec": {"replicas": 2}})).await.json()["spec"]["replicas"], 2);
+    let wrong = api.merge(&path, &json!({"spec": {"replicas": "x"}})).await;
+    let why = "json: cannot unmarshal string into Go struct field ScaleSpec.spec.replicas of type int32";
+    assert!(wrong.code == 422 && wrong.json()["message"].as_str().unwrap().ends_with(why), "{}", wrong.json());
     let parent = api.get(&format!("{DEPLOYMENTS}/d")).await.json();
     assert_eq!((&parent["spec"]["replicas"], &parent["metadata"]["generation"]), (&json!(2), &json!(3)));
     let entries = parent["metadata"]["managedFields"].as_array().unwrap();
@@ -220,6 +223,53 @@ async fn patches_are_read_strictly() {
     let refused = api.send("PATCH", &format!("{CMS}/one"), Some("application/json-patch+json"), wrong).await;
     let want = "error decoding patch: json: cannot unmarshal number into Go struct field jsonPatchOp.op of type string";
     assert_eq!((refused.code, refused.json()["message"].clone()), (400, json!(want)));
+}
+
+#[tokio::test]
+async fn reviews_are_checked_by_the_rules_of_their_kinds() {
+    let api = Api::whole().await;
+    let reviews = "/apis/authorization.k8s.io/v1";
+    for (path, spec, field, message) in [
+        (
+            "selfsubjectaccessreviews",
+            json!({"resourceAttributes": {}, "nonResourceAttributes": {}}),
+            "spec.nonResourceAttributes",
+            "Invalid value: {\"Path\":\"\",\"Verb\":\"\"}: cannot be specified in combination with resourceAttributes",
+        ),
+        (
+            "subjectaccessreviews",
+            json!({"resourceAttributes": {}}),
+            "spec.user",
+            "Invalid value: \"\": at least one of user or group must be specified",
+        ),
+        (
+            "namespaces/default/localsubjectaccessreviews",
+            json!({"user": "u", "resourceAttributes": {"namespace": "other"}}),
+            "spec.resourceAttributes.namespace",
+            "Invalid value: \"other\": must match metadata.namespace",
+        ),
+    ] {
+        let refused = api.post(&format!("{reviews}/{path}"), &json!({"spec": spec})).await;
+        let cause = refused.json()["details"]["causes"][0].clone();
+        assert_eq!((refused.code, &cause["field"], &cause["message"]), (422, &json!(field), &json!(message)));
+    }
+    let allowed = json!({"spec": {"user": "u", "groups": ["system:masters"],
+        "resourceAttributes": {"namespace": "default", "verb": "get", "resource": "pods"}}});
+    let answer = api.post(&format!("{reviews}/namespaces/default/localsubjectaccessreviews"), &allowed).await;
+    assert_eq!((answer.code, &answer.json()["status"]["allowed"]), (201, &json!(true)), "{}", answer.json());
+    let stranger = json!({"spec": {"token": "nonsense"}});
+    let answer = api.post("/apis/authentication.k8s.io/v1/tokenreviews", &stranger).await;
+    assert_eq!((answer.code, &answer.json()["status"]["user"]), (201, &json!({})), "{}", answer.json());
+}
+
+#[tokio::test]
+async fn what_is_in_a_namespace_is_not_found_outside() {
+    let api = api().await;
+    api.post(PODS, &pod("p")).await;
+    for answer in [api.get("/api/v1/pods/p").await, api.delete("/api/v1/pods/p").await] {
+        let message = answer.json()["message"].clone();
+        assert_eq!((answer.code, message), (404, json!("the server could not find the requested resource")));
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,6 @@
-//! A cluster of the built binary in a directory of its own, removed with everything it started when it is dropped.
+//! A cluster of the built binary in a directory of its own, removed with everything it started when it is dropped; and what /proc says
+//! of its server.
+#![allow(dead_code, reason = "each test and bench uses its part")]
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -63,4 +65,19 @@ impl Drop for Cluster {
             panic!("isopod delete: {}", String::from_utf8_lossy(&out.stderr));
         }
     }
+}
+
+/// A figure of `/proc/PID/status` in MB: `VmRSS:` is the memory now, `VmHWM:` the most there was.
+pub fn memory_mb(pid: u64, name: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the server runs");
+    let line = status.lines().find_map(|l| l.strip_prefix(name)).expect("a line of /proc/PID/status");
+    line.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).expect("a number") / 1024.0
+}
+
+/// CPU time so far, in seconds.
+pub fn cpu_seconds(pid: u64) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the server runs");
+    let after = stat.rsplit_once(')').expect("a command name").1;
+    let fields: Vec<f64> = after.split_whitespace().skip(11).take(2).filter_map(|f| f.parse().ok()).collect();
+    fields.iter().sum::<f64>() / 100.0
 }
