@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 const TUPLE_ORIG: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
+const ID: u16 = 12;
 const FILTER: u16 = 25;
 const FILTER_ORIG_FLAGS: u16 = 1;
 const FILTER_REPLY_FLAGS: u16 = 2;
@@ -40,6 +41,8 @@ pub(crate) struct Flow {
     pub(crate) original: Tuple,
     pub(crate) reply: Tuple,
     raw: Vec<u8>,
+    /// The kernel's own name for this one connection.
+    id: Vec<u8>,
 }
 
 /// Which end an address is at.
@@ -132,14 +135,21 @@ fn question(filter: Option<(Ipv4Addr, End)>) -> Message {
 }
 
 fn delete(socket: &mut Socket, flow: &Flow) -> io::Result<()> {
+    match socket.request(deletion(flow)) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()), // it ended by itself
+        other => other.map(drop),
+    }
+}
+
+/// The id goes with it: since the flow was listed, its client may have begun another connection from the same port, to another
+/// endpoint, and that one must live.
+fn deletion(flow: &Flow) -> Message {
     let mut message = message(DELETE, 0);
     message.nest(TUPLE_ORIG, |t| {
         t.raw(&flow.raw);
     });
-    match socket.request(message) {
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()), // it ended by itself
-        other => other.map(drop),
-    }
+    message.put(ID, &flow.id);
+    message
 }
 
 fn message(kind: i32, flags: i32) -> Message {
@@ -149,7 +159,12 @@ fn message(kind: i32, flags: i32) -> Message {
 fn flow(payload: &[u8]) -> Option<Flow> {
     let attributes = Attributes(payload.get(4..)?);
     let raw = attributes.find(TUPLE_ORIG)?;
-    Some(Flow { original: tuple(Attributes(raw))?, reply: tuple(attributes.inside(TUPLE_REPLY)?)?, raw: raw.to_vec() })
+    Some(Flow {
+        original: tuple(Attributes(raw))?,
+        reply: tuple(attributes.inside(TUPLE_REPLY)?)?,
+        raw: raw.to_vec(),
+        id: attributes.find(ID)?.to_vec(),
+    })
 }
 
 fn tuple(attributes: Attributes<'_>) -> Option<Tuple> {
