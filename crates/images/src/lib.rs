@@ -9,8 +9,10 @@
 //! - [`archive`]: `load`, `save`, `import`.
 //! - [`registry`]: `pull`, `push`.
 //! - [`build`]: Dockerfiles.
+//! - [`cli`]: `isopod build` and `isopod image`.
 pub mod archive;
 pub mod build;
+pub mod cli;
 mod contract;
 pub mod digest;
 mod error;

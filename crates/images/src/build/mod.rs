@@ -190,6 +190,18 @@ pub fn build(
     builder.build(&plan)
 }
 
+/// Settings from instructions given by themselves (`image import --change`).
+pub fn changes(texts: &[String]) -> Result<crate::manifest::RunConfig, BuildError> {
+    let mut config = crate::manifest::RunConfig::default();
+    for text in texts {
+        let wrong = |message: String| BuildError::Options { message: format!("--change {text:?}: {message}") };
+        let instruction = instruction::trigger(text, '\\', 1).map_err(|e| wrong(e.message))?;
+        let plain = |text: &str| Ok(text.to_owned());
+        settings::apply(&mut config, &instruction.kind, &plain).map_err(|e| wrong(e.to_string()))?;
+    }
+    Ok(config)
+}
+
 fn read_dockerfile(options: &BuildOptions) -> Result<(String, String), BuildError> {
     let path = match &options.dockerfile {
         Dockerfile::Text(text) => return Ok(("Dockerfile from standard input".into(), text.clone())),

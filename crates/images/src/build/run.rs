@@ -213,6 +213,7 @@ impl Prepared {
                     target: spec.target.clone(),
                     read_only: false,
                     propagation: Propagation::Private,
+                    recursive_read_only: false,
                 }))
             }
             "cache" => {
@@ -291,7 +292,13 @@ fn base_name(path: &Path) -> String {
 }
 
 fn bind(source: PathBuf, target: PathBuf, read_only: bool) -> Mount {
-    Mount { source: MountSource::Bind(source), target, read_only, propagation: Propagation::Private, recursive_read_only: false }
+    Mount {
+        source: MountSource::Bind(source),
+        target,
+        read_only,
+        propagation: Propagation::Private,
+        recursive_read_only: false,
+    }
 }
 
 /// What a bind mount shows: a stage, an image, or the context with its ignore rules.

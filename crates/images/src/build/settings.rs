@@ -1,11 +1,51 @@
 //! Instructions that change the image's configuration and no file.
 use super::StepError;
-use super::instruction::{Check, Command};
+use super::instruction::{Check, Command, Kind};
 use crate::manifest::{Healthcheck, RunConfig};
 use serde_json::json;
 
 /// What a shell finds programs in, when an image does not say (as BuildKit sets it for `FROM scratch`).
 pub const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Applies an instruction that changes the configuration only; others change nothing. Values see variables as they were before it.
+pub fn apply(
+    config: &mut RunConfig,
+    kind: &Kind,
+    expand: &dyn Fn(&str) -> Result<String, StepError>,
+) -> Result<(), StepError> {
+    match kind {
+        Kind::Env(pairs) => {
+            for (name, value) in pairs {
+                set_env(config, &expand(name)?, &expand(value)?);
+            }
+        }
+        Kind::Label(pairs) => {
+            for (name, value) in pairs {
+                config.labels.insert(expand(name)?, expand(value)?);
+            }
+        }
+        Kind::User(user) => config.user = expand(user)?,
+        Kind::Workdir(path) => config.working_dir = expand(path)?,
+        Kind::Expose(ports) => {
+            for port in ports {
+                expand(port)?.split_whitespace().try_for_each(|port| expose(config, port))?;
+            }
+        }
+        Kind::Volume(volumes) => {
+            for volume in volumes {
+                config.volumes.insert(expand(volume)?, json!({}));
+            }
+        }
+        Kind::Entrypoint(command) => config.entrypoint = with_shell(config, command),
+        Kind::Cmd(command) => config.cmd = with_shell(config, command),
+        Kind::Healthcheck(check) => config.healthcheck = Some(healthcheck(check.as_ref())?),
+        Kind::Stopsignal(signal) => config.stop_signal = stop_signal(&expand(signal)?)?,
+        Kind::Shell(shell) => config.shell = shell.clone(),
+        Kind::Onbuild(text) => config.on_build.push(text.clone()),
+        Kind::From { .. } | Kind::Arg(_) | Kind::Run(_) | Kind::Copy(_) | Kind::Add(_) | Kind::Maintainer(_) => {}
+    }
+    Ok(())
+}
 
 /// Sets a variable in its place, or adds it.
 pub fn set_env(config: &mut RunConfig, name: &str, value: &str) {

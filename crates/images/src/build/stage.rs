@@ -13,7 +13,6 @@ use crate::layer::{Attributes, Tree, View};
 use crate::manifest::{ConfigFile, Descriptor, History, Platform, RunConfig};
 use crate::reference::Reference;
 use crate::store::{ImageStore, Layer, NewLayer, Work};
-use serde_json::json;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -333,47 +332,13 @@ impl<'c> Carrying<'c> {
     fn setting(&mut self, instruction: &Instruction) -> Result<(), StepError> {
         let mut config = self.settings().clone();
         match &instruction.kind {
-            Kind::Env(pairs) => {
-                // All values see the variables as they were before the instruction.
-                for (name, value) in pairs {
-                    settings::set_env(&mut config, &self.expand(name)?, &self.expand(value)?);
-                }
-            }
-            Kind::Label(pairs) => {
-                for (name, value) in pairs {
-                    config.labels.insert(self.expand(name)?, self.expand(value)?);
-                }
-            }
-            Kind::User(user) => config.user = self.expand(user)?,
-            Kind::Expose(ports) => {
-                for port in self.expand_all(ports)?.iter().flat_map(|p| p.split_whitespace()) {
-                    settings::expose(&mut config, port)?;
-                }
-            }
-            Kind::Volume(volumes) => {
-                for volume in self.expand_all(volumes)? {
-                    config.volumes.insert(volume, json!({}));
-                }
-            }
-            Kind::Entrypoint(command) => {
-                config.entrypoint = settings::with_shell(&config, command);
-                // A base's arguments make no sense to another program.
-                if !self.cmd_is_ours {
-                    config.cmd = Vec::new();
-                }
-            }
-            Kind::Cmd(command) => {
-                config.cmd = settings::with_shell(&config, command);
-                self.cmd_is_ours = true;
-            }
-            Kind::Healthcheck(check) => config.healthcheck = Some(settings::healthcheck(check.as_ref())?),
-            Kind::Stopsignal(signal) => config.stop_signal = settings::stop_signal(&self.expand(signal)?)?,
-            Kind::Shell(shell) => config.shell = shell.clone(),
-            Kind::Onbuild(text) => config.on_build.push(text.clone()),
             Kind::Maintainer(name) => self.state.config.author = name.clone(),
-            Kind::From { .. } => return Err(StepError::new("FROM within a stage")),
+            // A base's arguments make no sense to another program.
+            Kind::Entrypoint(_) if !self.cmd_is_ours => config.cmd = Vec::new(),
+            Kind::Cmd(_) => self.cmd_is_ours = true,
             _ => {}
         }
+        settings::apply(&mut config, &instruction.kind, &|text| self.expand(text))?;
         self.state.config.config = config;
         Ok(())
     }

@@ -23,7 +23,7 @@ mod layers;
 mod lock;
 mod names;
 
-pub use collect::{Freed, PruneScope};
+pub use collect::{Freed, PruneScope, short};
 pub use layers::{Layer, LayerRecord, NewLayer};
 pub use names::{Entry, Names};
 
