@@ -125,6 +125,10 @@ impl DataDir {
     pub fn images(&self) -> PathBuf {
         self.0.join("images")
     }
+    /// Sandboxes and containers; the layers they stand on are linked in it.
+    pub fn containers(&self) -> PathBuf {
+        self.0.join("runtime")
+    }
     pub fn log(&self) -> PathBuf {
         self.0.join("log/server.log")
     }

@@ -40,6 +40,10 @@ enum Command {
     Status(command::status::Args),
     /// Run the cluster in the foreground.
     Server(command::server::Args),
+    /// Make an image from a Dockerfile.
+    Build(command::build::Args),
+    /// The images on this machine.
+    Image(command::image::Args),
     /// The keys that encrypt Secrets on disk.
     #[command(subcommand)]
     Encryption(command::encryption::Verb),
@@ -65,6 +69,8 @@ fn main() -> ExitCode {
         Command::Delete(args) => command::delete::run(&args),
         Command::Status(args) => command::status::run(&args),
         Command::Server(args) => command::server::run(&args, cli.verbose),
+        Command::Build(args) => command::build::run(&args),
+        Command::Image(args) => command::image::run(&args),
         Command::Encryption(verb) => command::encryption::run(&verb),
         Command::Version(args) => command::version::run(&args),
         Command::Verb(verb) => command::verb::run(&verb, &cli.global),

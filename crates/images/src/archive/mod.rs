@@ -5,4 +5,4 @@ mod save;
 mod tarball;
 
 pub use import::ImportOptions;
-pub use load::Loaded;
+pub use load::{Loaded, here, is_index};

@@ -180,7 +180,8 @@ impl Reader<'_> {
     }
 
     fn unknown(&self) -> SyntaxError {
-        let near = KEYWORDS.iter().find(|k| distance(k, &self.line.keyword) <= 2);
+        let close = KEYWORDS.iter().map(|k| (distance(k, &self.line.keyword), k)).filter(|(d, _)| *d <= 2);
+        let near = close.min_by_key(|(d, _)| *d).map(|(_, k)| k);
         let hint = near.map(|k| format!(" (did you mean {k}?)")).unwrap_or_default();
         self.error(format!("unknown instruction: {}{hint}", self.line.keyword))
     }
@@ -419,6 +420,19 @@ mod tests {
     fn forms_are_told_apart() {
         let text = "FROM a:b AS Base\nRUN [\"a\", \"b\"]\nRUN [ -e x ]\nCMD\nENV a b  c\nENV a=b 'c d'=e\nCOPY [\"a b\", \"c\"]\n\
                     VOLUME /a /b\nHEALTHCHECK --interval=5s CMD true\nHEALTHCHECK NONE\nARG a b=c\n";
-        insta::assert_debug_snapshot!(kinds(text).unwrap().iter().map(|k| format!("{k:?}")).collect::<Vec<_>>());
+        let kinds: Vec<String> = kinds(text).unwrap().iter().map(|k| format!("{k:?}")).collect();
+        insta::assert_snapshot!(kinds.join("\n"), @r#"
+        From { image: "a:b", platform: None, name: Some("base") }
+        Run(Run { command: Exec(["a", "b"]), heredocs: [], mounts: [], network: None })
+        Run(Run { command: Shell("[ -e x ]"), heredocs: [], mounts: [], network: None })
+        Cmd(Shell(""))
+        Env([("a", "b  c")])
+        Env([("a", "b"), ("'c d'", "e")])
+        Copy(Transfer { sources: ["a b"], heredocs: [], target: "c", from: None, chown: None, chmod: None, checksum: None, exclude: [], parents: false, unpack: None })
+        Volume(["/a", "/b"])
+        Healthcheck(Some(Check { command: Shell("true"), options: [("interval", "5s")] }))
+        Healthcheck(None)
+        Arg([("a", None), ("b", Some("c"))])
+        "#);
     }
 }

@@ -550,11 +550,7 @@ impl<'c> Carrying<'c> {
             documents,
             target: absolute(&self.settings().working_dir, &target),
             into_directory: into_directory || many,
-            owner: match chown {
-                Some(chown) => Some(owner::owner(&view, &chown)?),
-                // What comes from the context belongs to root, whoever has it there.
-                None => source.is_context.then_some((0, 0)),
-            },
+            owner: chown.map(|chown| owner::owner(&view, &chown)).transpose()?,
             chmod: chmod.as_deref().map(Chmod::parse).transpose()?,
             unpack: transfer.unpack.unwrap_or(is_add),
             parents: transfer.parents,

@@ -23,6 +23,7 @@ pub struct Job<'j> {
     pub target: PathBuf,
     /// The target is a directory, whatever is there now.
     pub into_directory: bool,
+    /// Instead of root's (what comes from the context) or the owners in an archive, a stage or an image.
     pub owner: Option<(u32, u32)>,
     pub chmod: Option<Chmod>,
     /// Archives are extracted.

@@ -1,46 +1,25 @@
 //! Registries (OCI distribution-spec): pull and push.
-use crate::contract::Credentials;
+//!
+//! A registry is reached over HTTPS; one on this machine's loopback also over plain HTTP. Credentials are those that the caller has (pull
+//! secrets), then those of `~/.docker/config.json`, then none. `registries.json` in the store may name mirrors, which are asked first, and
+//! registries without TLS:
+//!
+//! ```json
+//! {"mirrors": {"docker.io": ["http://127.0.0.1:5000"]}, "insecure": ["registry.lab:5000"]}
+//! ```
+mod auth;
+mod config;
+mod http;
+mod pull;
+mod push;
+mod session;
+
+pub use config::RegistryConfig;
+pub use pull::Pulls;
+
 use crate::digest::Digest;
-use crate::store::ImageStore;
-use crate::{Image, ImageError, Result};
-use std::sync::Arc;
-
-/// How registries are reached: mirrors, plain HTTP, credentials.
-#[derive(Debug, Clone, Default)]
-pub struct RegistryConfig {}
-
-impl RegistryConfig {
-    /// What this machine's configuration says.
-    pub fn of_machine() -> Self {
-        Self {}
-    }
-}
-
-/// Pulls that are under way, so that several of one image are one.
-#[derive(Default)]
-pub struct Pulls {}
 
 /// Who wants to know about layers on their way.
 pub trait PullProgress: Send + Sync {
     fn layer(&self, digest: &Digest, what: &str);
-}
-
-impl ImageStore {
-    pub(crate) async fn push_image(
-        &self,
-        reference: &str,
-        _: &[Credentials],
-        _: Option<Arc<dyn PullProgress>>,
-    ) -> Result<Digest> {
-        Err(ImageError::Unavailable { reference: reference.to_owned(), message: "pushing is not built yet".into() })
-    }
-
-    pub(crate) async fn pull_image(
-        &self,
-        reference: &str,
-        _: &[Credentials],
-        _: Option<Arc<dyn PullProgress>>,
-    ) -> Result<Image> {
-        Err(ImageError::Unavailable { reference: reference.to_owned(), message: "pulling is not built yet".into() })
-    }
 }

@@ -24,6 +24,7 @@ mod lock;
 mod names;
 
 pub use collect::{Freed, PruneScope, short};
+pub(crate) use images::blocking;
 pub use layers::{Layer, LayerRecord, NewLayer};
 pub use names::{Entry, Names};
 
@@ -70,7 +71,9 @@ pub struct Details {
 impl ImageStore {
     /// Opens the store in `dir`, and makes it if it is not there. Registries are those of this machine's configuration.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
-        Self::open_with(dir, RegistryConfig::of_machine())
+        let dir = dir.into();
+        let registries = RegistryConfig::of_machine(&dir);
+        Self::open_with(dir, registries)
     }
 
     pub fn open_with(dir: impl Into<PathBuf>, registries: RegistryConfig) -> Result<Self> {

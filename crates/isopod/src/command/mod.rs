@@ -1,7 +1,9 @@
 //! The commands that make, stop and describe a cluster, one file each.
+pub mod build;
 pub mod delete;
 pub mod down;
 pub mod encryption;
+pub mod image;
 pub mod server;
 pub mod status;
 pub mod up;

@@ -1,0 +1,177 @@
+//! Push and pull against Debian's `docker-registry` on loopback.
+mod support;
+use isopod_images::reference::Reference;
+use isopod_images::registry::RegistryConfig;
+use isopod_images::{Credentials, ImageError, ImageStore, Images};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use support::Site;
+
+/// A registry of the test's own.
+struct Registry {
+    child: Child,
+    port: u16,
+    _tmp: tempfile::TempDir,
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Registry {
+    /// `htpasswd` lets in whom it names; empty: everybody.
+    fn start(htpasswd: &str) -> Self {
+        let binary = "/usr/bin/docker-registry";
+        assert!(Path::new(binary).exists(), "the package docker-registry is missing (cargo xtask test installs it)");
+        let tmp = tempfile::tempdir().unwrap();
+        let users = tmp.path().join("htpasswd");
+        std::fs::write(&users, htpasswd).unwrap();
+        let auth = if htpasswd.is_empty() {
+            String::new()
+        } else {
+            format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", users.display())
+        };
+        // A port found free may be taken by another before the registry has it: then try another.
+        for _ in 0..20 {
+            let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let root = tmp.path().join("root");
+            let config = format!(
+                "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp: {{addr: \"127.0.0.1:{port}\"}}\n{auth}",
+                root.display()
+            );
+            let file = tmp.path().join("config.yml");
+            std::fs::write(&file, config).unwrap();
+            let mut command = Command::new(binary);
+            command
+                .arg("serve")
+                .arg(&file)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .env("OTEL_TRACES_EXPORTER", "none");
+            let mut child = command.spawn().unwrap();
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_secs(60) {
+                if child.try_wait().unwrap().is_some() {
+                    break;
+                }
+                if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                    return Self { child, port, _tmp: tmp };
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let _ = child.kill();
+            child.wait().unwrap();
+        }
+        panic!("no registry would start");
+    }
+
+    fn name(&self, rest: &str) -> String {
+        format!("127.0.0.1:{}/{rest}", self.port)
+    }
+}
+
+fn with_image(site: &Site) -> String {
+    site.write("file", "content");
+    site.build_ok("web:v1", "FROM scratch\nCOPY file /file\nENV A=b\nCOPY file /second\n", &[]);
+    site.id("web:v1")
+}
+
+#[test]
+fn what_is_pushed_can_be_pulled_elsewhere() {
+    let registry = Registry::start("");
+    let (site, other) = (Site::new(), Site::new());
+    let id = with_image(&site);
+    let name = registry.name("team/web:v1");
+    site.ok(&["image", "tag", "web:v1", &name]);
+    let pushed = site.ok(&["image", "push", "-q", &name]);
+    let (_, digest) = pushed.trim().rsplit_once('@').unwrap();
+    assert!(String::from_utf8_lossy(&site.command(&["image", "push", &name]).stderr).contains("already exists"));
+
+    assert_eq!(other.ok(&["image", "pull", "-q", &name]).trim(), name);
+    assert_eq!(other.id(&name), id);
+    assert_eq!(other.read(&name, "second"), "content");
+    let by_digest = format!("{}@{digest}", registry.name("team/web"));
+    assert_eq!(other.store().lookup(&by_digest).unwrap().unwrap().digests, [by_digest.clone()]);
+    let again = String::from_utf8_lossy(&other.command(&["image", "pull", &name]).stderr).into_owned();
+    assert!(again.contains("Already exists") && !again.contains("Download"), "{again}");
+
+    // By digest alone there is no tag; a build from it fetches it by itself.
+    let third = Site::new();
+    third.ok(&["image", "pull", "-q", &by_digest]);
+    let image = third.store().lookup(&by_digest).unwrap().unwrap();
+    assert_eq!((image.id.as_str(), image.tags.len()), (id.as_str(), 0));
+    let fourth = Site::new();
+    fourth.build_ok("child", &format!("FROM {name}\nLABEL x=y\n"), &[]);
+    assert_eq!(fourth.config("child")["config"]["Env"], serde_json::json!(site.config("web:v1")["config"]["Env"]));
+    // What was pulled is pushed on as it came.
+    let copy = registry.name("copy/web:v9");
+    other.ok(&["image", "tag", &name, &copy]);
+    assert!(other.ok(&["image", "push", "-q", &copy]).contains(digest));
+    for site in [&site, &other, &third, &fourth] {
+        assert!(site.left_behind().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_told_apart() {
+    let registry = Registry::start("");
+    let tmp = tempfile::tempdir().unwrap();
+    let store = ImageStore::open_with(tmp.path(), RegistryConfig::default()).unwrap();
+    let missing = registry.name("no/such:v1");
+    let error = store.pull(&missing, &[]).await.unwrap_err();
+    assert!(matches!(error, ImageError::NotFound { .. }), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "failed to pull and unpack image {missing:?}: failed to resolve reference {missing:?}: {missing}: not found"
+        )
+    );
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let error = store.pull(&format!("127.0.0.1:{closed}/x"), &[]).await.unwrap_err();
+    assert!(matches!(error, ImageError::Unavailable { .. }), "{error:?}");
+    assert!(matches!(store.pull("Bad Name", &[]).await, Err(ImageError::InvalidName { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_tried_in_order_and_pulls_at_once_are_one() {
+    // bcrypt of "secret", cost 4.
+    let registry = Registry::start("user:$2b$04$nAbZYCy2vxBB1Dt4hcNQYe3OJ04pxYr30wJ7RokH/LMCUcAHfuBFS\n");
+    let site = Site::new();
+    with_image(&site);
+    let name = registry.name("private:v1");
+    let reference = Reference::parse(&name).unwrap();
+    site.ok(&["image", "tag", "web:v1", &name]);
+    let push = site.command(&["image", "push", &name]);
+    assert!(!push.status.success(), "without credentials");
+    let credentials = |password: &str| Credentials {
+        registry: reference.registry.clone(),
+        username: "user".into(),
+        password: password.into(),
+    };
+    let store = ImageStore::open_with(site.data.join("images"), RegistryConfig::default()).unwrap();
+    store.push_image(&name, &[credentials("wrong"), credentials("secret")], None).await.unwrap();
+
+    let tmp = tempfile::tempdir().unwrap();
+    let other = ImageStore::open_with(tmp.path().join("images"), RegistryConfig::default()).unwrap();
+    let error = other.pull(&name, &[credentials("wrong")]).await.unwrap_err();
+    assert!(error.to_string().contains("pull access denied"), "{error}");
+    let right = [credentials("wrong"), credentials("secret")];
+    let all = futures::future::join_all((0..8).map(|_| other.pull(&name, &right))).await;
+    let ids: Vec<String> = all.into_iter().map(|i| i.unwrap().id).collect();
+    assert!(ids.iter().all(|id| *id == site.id("web:v1")));
+
+    // From docker's own file, and through a mirror.
+    let auth = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "user:secret");
+    let docker = tmp.path().join("config.json");
+    std::fs::write(&docker, format!(r#"{{"auths":{{"{}":{{"auth":"{auth}"}}}}}}"#, reference.registry)).unwrap();
+    let own = tmp.path().join("registries.json");
+    std::fs::write(&own, format!(r#"{{"mirrors":{{"mirrored.example":["http://{}"]}}}}"#, reference.registry)).unwrap();
+    let config = RegistryConfig { docker: Some(docker), own: Some(own) };
+    let third = ImageStore::open_with(tmp.path().join("third"), config).unwrap();
+    let image = third.pull("mirrored.example/private:v1", &[]).await.unwrap();
+    assert_eq!(image.tags, ["mirrored.example/private:v1"]);
+}

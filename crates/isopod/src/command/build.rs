@@ -1,0 +1,25 @@
+//! `isopod build`: an image from a Dockerfile, into the data directory's store. No cluster needs to run.
+use crate::datadir::Location;
+use anyhow::{Context, Result};
+use isopod_images::cli::{BuildArgs, Surroundings};
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    location: Location,
+    #[command(flatten)]
+    build: BuildArgs,
+}
+
+pub fn run(args: &Args) -> Result<ExitCode> {
+    with_surroundings(&args.location, |around| Ok(isopod_images::cli::build(&args.build, around)?))
+}
+
+/// Where the images are, and who runs build steps.
+pub fn with_surroundings(location: &Location, f: impl FnOnce(&Surroundings<'_>) -> Result<ExitCode>) -> Result<ExitCode> {
+    let dir = location.resolve()?;
+    dir.create()?;
+    let me = std::env::current_exe().context("cannot find my own binary")?;
+    f(&Surroundings { store: &dir.images(), shim_binary: &me, containers: &dir.containers() })
+}
