@@ -3,13 +3,13 @@
 //! [`Images`] is what the node agent needs of it: find, pull, list, remove. An image found is ready to run: its layers are
 //! unpacked directories that overlayfs stacks. [`ImageStore`] is the implementation, one directory shared by several processes.
 //!
-//! - [`reference`], [`digest`], [`manifest`]: names, content addresses and the documents of images.
-//! - [`layer`]: tars to directories and back, in overlayfs' form; nothing in a layer can lead out of it.
-//! - [`store`]: blobs, unpacked layers, names, and taking away what nobody needs.
-//! - [`archive`]: `load`, `save`, `import`.
-//! - [`registry`]: `pull`, `push`.
-//! - [`build`]: Dockerfiles.
-//! - [`cli`]: `isopod build` and `isopod image`.
+//! - [`reference`], [`digest`], [`manifest`] — names, content addresses and the documents of images.
+//! - [`layer`] — tars to directories and back, in overlayfs' form; nothing in a layer can lead out of it.
+//! - [`store`] — blobs, unpacked layers, names, and taking away what nobody needs.
+//! - [`archive`] — `load`, `save`, `import`.
+//! - [`registry`] — `pull`, `push`.
+//! - [`build`] — Dockerfiles.
+//! - [`cli`] — `isopod build` and `isopod image`.
 pub mod archive;
 pub mod build;
 pub mod cli;

@@ -1,4 +1,5 @@
 //! `isopod build` on real steps: what comes out, what is cached, what is refused, and that nothing is left behind.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 mod support;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;

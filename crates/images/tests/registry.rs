@@ -1,4 +1,5 @@
 //! Push and pull against Debian's `docker-registry` on loopback.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 mod support;
 use isopod_images::reference::Reference;
 use isopod_images::registry::RegistryConfig;
@@ -95,7 +96,7 @@ fn what_is_pushed_can_be_pulled_elsewhere() {
     assert_eq!(other.id(&name), id);
     assert_eq!(other.read(&name, "second"), "content");
     let by_digest = format!("{}@{digest}", registry.name("team/web"));
-    assert_eq!(other.store().lookup(&by_digest).unwrap().unwrap().digests, [by_digest.clone()]);
+    assert_eq!(other.store().lookup(&by_digest).unwrap().unwrap().digests, std::slice::from_ref(&by_digest));
     let again = String::from_utf8_lossy(&other.command(&["image", "pull", &name]).stderr).into_owned();
     assert!(again.contains("Already exists") && !again.contains("Download"), "{again}");
 

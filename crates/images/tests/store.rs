@@ -1,4 +1,5 @@
 //! The store through its public face: archives in and out, names, sharing, taking away, damage.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 use isopod_images::archive::ImportOptions;
 use isopod_images::reference::Reference;
 use isopod_images::store::PruneScope;

@@ -98,14 +98,14 @@ impl Tree {
         let place = self.place()?;
         match content {
             Content::Directory => {
-                rustix::fs::mkdirat(&place.fd, name, Mode::from_raw_mode(0o700))?;
+                rustix::fs::mkdirat(place.fd, name, Mode::from_raw_mode(0o700))?;
                 if matches!(before, Before::Whiteout) {
                     attributes::set_opaque(&place.path(name))?;
                 }
                 return self.finish_directory(name, attributes);
             }
             Content::File(reader) => return self.file(name, reader, attributes),
-            Content::Symlink(target) => rustix::fs::symlinkat(target, &place.fd, name)?,
+            Content::Symlink(target) => rustix::fs::symlinkat(target, place.fd, name)?,
             Content::Character(device) => node(place, name, FileType::CharacterDevice, device)?,
             Content::Block(device) => node(place, name, FileType::BlockDevice, device)?,
             Content::Fifo => node(place, name, FileType::Fifo, 0)?,
@@ -113,19 +113,19 @@ impl Tree {
         }
         let link = matches!(content, Content::Symlink(_));
         let place = self.place()?;
-        rustix::fs::chownat(&place.fd, name, uid(attributes), gid(attributes), AtFlags::SYMLINK_NOFOLLOW)?;
+        rustix::fs::chownat(place.fd, name, uid(attributes), gid(attributes), AtFlags::SYMLINK_NOFOLLOW)?;
         if !link {
-            rustix::fs::chmodat(&place.fd, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty())?;
+            rustix::fs::chmodat(place.fd, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty())?;
         }
         attributes::set(&place.path(name), &attributes.xattrs)?;
-        rustix::fs::utimensat(&place.fd, name, &times(attributes.mtime), AtFlags::SYMLINK_NOFOLLOW)?;
+        rustix::fs::utimensat(place.fd, name, &times(attributes.mtime), AtFlags::SYMLINK_NOFOLLOW)?;
         Ok(())
     }
 
     fn file(&mut self, name: &OsStr, reader: &mut dyn Read, attributes: &Attributes) -> io::Result<()> {
         let place = self.place()?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&place.fd, name, flags, Mode::from_raw_mode(0o600))?;
+        let fd = rustix::fs::openat(place.fd, name, flags, Mode::from_raw_mode(0o600))?;
         let mut file = File::from(fd);
         let written = io::copy(reader, &mut file)?;
         rustix::fs::fchown(&file, uid(attributes), gid(attributes))?;
@@ -139,8 +139,8 @@ impl Tree {
 
     fn finish_directory(&mut self, name: &OsStr, attributes: &Attributes) -> io::Result<()> {
         let place = self.place()?;
-        rustix::fs::chownat(&place.fd, name, uid(attributes), gid(attributes), AtFlags::SYMLINK_NOFOLLOW)?;
-        rustix::fs::chmodat(&place.fd, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty())?;
+        rustix::fs::chownat(place.fd, name, uid(attributes), gid(attributes), AtFlags::SYMLINK_NOFOLLOW)?;
+        rustix::fs::chmodat(place.fd, name, Mode::from_raw_mode(attributes.mode), AtFlags::empty())?;
         attributes::set(&place.path(name), &attributes.xattrs)?;
         let path = place.real.join(name);
         self.times.push((path, attributes.mtime));
@@ -155,13 +155,13 @@ impl Tree {
             self.copy_up(target_name)?;
         }
         let place = self.place()?;
-        let from = (rustix::io::fcntl_dupfd_cloexec(&place.fd, 0)?, place.real.join(target_name));
+        let from = (rustix::io::fcntl_dupfd_cloexec(place.fd, 0)?, place.real.join(target_name));
         let before = self.entry(parent, name)?;
         if self.place()?.real.join(name) == from.1 {
             return Ok(());
         }
         self.clear(before, name)?;
-        Ok(rustix::fs::linkat(&from.0, target_name, &self.place()?.fd, name, AtFlags::empty())?)
+        Ok(rustix::fs::linkat(&from.0, target_name, self.place()?.fd, name, AtFlags::empty())?)
     }
 
     /// Takes a file of a lower layer over into this one, at the place last looked at.
@@ -216,7 +216,7 @@ impl Tree {
     /// Goes to `parent` and tells what this layer has there under `name`.
     fn entry(&mut self, parent: &Path, name: &OsStr) -> io::Result<Before> {
         self.go(parent)?;
-        match rustix::fs::statat(&self.place()?.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+        match rustix::fs::statat(self.place()?.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory => Before::Directory,
                 FileType::CharacterDevice if stat.st_rdev == 0 => Before::Whiteout,
@@ -232,7 +232,7 @@ impl Tree {
         match before {
             Before::Nothing => return Ok(()),
             Before::Directory => remove_tree(place.fd.as_fd(), name)?,
-            Before::Whiteout | Before::Other => rustix::fs::unlinkat(&place.fd, name, AtFlags::empty())?,
+            Before::Whiteout | Before::Other => rustix::fs::unlinkat(place.fd, name, AtFlags::empty())?,
         }
         // A link or directory that went may have been part of the way to the place remembered, but only if that lies below it.
         if let Some(place) = &mut self.last {
@@ -286,7 +286,7 @@ impl Tree {
             let fd = open_dir(self.root.as_fd(), &parent)?;
             self.last = Some(Place { asked: PathBuf::from("/"), real: parent, fd });
             let hidden = self.whiteout_here(part)?;
-            rustix::fs::mkdirat(&self.place()?.fd, part, Mode::from_raw_mode(0o700))?;
+            rustix::fs::mkdirat(self.place()?.fd, part, Mode::from_raw_mode(0o700))?;
             if hidden {
                 attributes::set_opaque(&self.place()?.path(part))?;
             }
@@ -298,9 +298,9 @@ impl Tree {
     /// Takes a whiteout away from where a directory shall be made.
     fn whiteout_here(&mut self, name: &OsStr) -> io::Result<bool> {
         let place = self.place()?;
-        match rustix::fs::statat(&place.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+        match rustix::fs::statat(place.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0 => {
-                rustix::fs::unlinkat(&place.fd, name, AtFlags::empty())?;
+                rustix::fs::unlinkat(place.fd, name, AtFlags::empty())?;
                 Ok(true)
             }
             Ok(_) | Err(Errno::NOENT) => Ok(false),

@@ -86,7 +86,7 @@ pub async fn sessions(
         sessions.push(Session::new(base, reference, credentials, action));
     }
     let host = if reference.registry == "docker.io" { "registry-1.docker.io" } else { &reference.registry };
-    let insecure = own.insecure.iter().any(|i| *i == reference.registry);
+    let insecure = own.insecure.contains(&reference.registry);
     let plain = insecure || http::is_loopback(host) && !http::speaks_tls(host).await;
     let base = format!("{}://{host}", if plain { "http" } else { "https" });
     sessions.push(Session::new(base, reference, credentials, action));

@@ -96,7 +96,7 @@ impl ImageStore {
         };
         let dir = self.layer_path(key);
         let whole = (record.settled || record.boot == self.shared.boot) && dir.is_dir();
-        Ok(whole.then(|| Layer { path: dir, bytes: record.bytes, record }))
+        Ok(whole.then_some(Layer { path: dir, bytes: record.bytes, record }))
     }
 
     /// The unpacked last layer of a chain, if it is here.

@@ -88,7 +88,7 @@ impl ImageStore {
             Ok(text) if text == VERSION => {}
             Ok(text) => return Err(corrupt(version.display(), format!("unknown format {:?}", text.trim()))),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                files::write_atomically(&root, &version, VERSION.as_bytes())?
+                files::write_atomically(&root, &version, VERSION.as_bytes())?;
             }
             Err(e) => return Err(e).context(|| version.display()),
         }
