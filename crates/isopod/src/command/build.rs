@@ -17,7 +17,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Where the images are, and who runs build steps.
-pub fn with_surroundings(location: &Location, f: impl FnOnce(&Surroundings<'_>) -> Result<ExitCode>) -> Result<ExitCode> {
+pub fn with_surroundings(
+    location: &Location,
+    f: impl FnOnce(&Surroundings<'_>) -> Result<ExitCode>,
+) -> Result<ExitCode> {
     let dir = location.resolve()?;
     dir.create()?;
     let me = std::env::current_exe().context("cannot find my own binary")?;
