@@ -10,6 +10,7 @@ mod sh;
 mod soak;
 mod test;
 mod tidy;
+mod vm;
 
 use clap::Parser;
 
@@ -26,6 +27,8 @@ enum Task {
     Bench(bench::Args),
     /// Long repetitions: kill -9 loops, fuzzing, many acceptance runs.
     Soak(soak::Args),
+    /// The runtime's tests on real containers in a virtual machine with cgroup v2.
+    Vm(vm::Args),
     /// Makes the committed table of types from published OpenAPI definitions.
     Schema(schema::Args),
     /// Makes the committed table of protobuf field numbers from the crate k8s-pb.
@@ -39,6 +42,7 @@ fn main() -> anyhow::Result<()> {
         Task::E2e(args) => e2e::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Soak(args) => soak::run(&args),
+        Task::Vm(args) => vm::run(&args),
         Task::Schema(args) => schema::run(&args),
         Task::Protobuf(args) => protobuf::run(&args),
     }
