@@ -88,7 +88,7 @@ async fn run(
             tokio::spawn(async move {
                 match websocket::socket(upgrade).await {
                     Ok(socket) => {
-                        talk(&agent, container.ok_or(missing), job, websocket::open(socket, codec, greet)).await
+                        talk(&agent, container.ok_or(missing), job, websocket::open(socket, codec, greet)).await;
                     }
                     Err(error) => tracing::debug!(%error, "a connection could not be upgraded"),
                 }

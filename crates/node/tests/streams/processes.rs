@@ -7,6 +7,7 @@ use isopod_runtime::{
     Command, ContainerConfig, ContainerId, ContainerStatus, Event, ExecConfig, ExitStatus, Output, Resources, Result,
     Runtime, RuntimeError, RuntimeInfo, SandboxConfig, SandboxId, SandboxStatus, Session, Signal, Stats, Streams,
 };
+use std::net::IpAddr;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -97,6 +98,9 @@ impl Runtime for Processes {
     }
     async fn attach(&self, id: &ContainerId, streams: Streams) -> Result<Session> {
         self.0.attach(id, streams).await
+    }
+    async fn set_addresses(&self, id: &SandboxId, addresses: Vec<IpAddr>) -> Result<()> {
+        self.0.set_addresses(id, addresses).await
     }
     async fn reopen_log(&self, id: &ContainerId) -> Result<()> {
         self.0.reopen_log(id).await

@@ -170,7 +170,7 @@ impl Reader {
 
     async fn open(&mut self, stream: u32, fin: bool, headers: Headers) {
         // Clients number theirs with odd numbers.
-        if stream % 2 == 0 || self.inputs.contains_key(&stream) {
+        if stream.is_multiple_of(2) || self.inputs.contains_key(&stream) {
             return self.say(Frame::Reset { stream, status: PROTOCOL_ERROR }).await;
         }
         // Streams whose owner is gone but that the client has not ended.
