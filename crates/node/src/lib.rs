@@ -1,5 +1,5 @@
 //! The node agent: takes pods bound to its node and makes them run ([`agent`]); [`drain`] is how their traffic comes and goes;
-//! [`hollow`] nodes only act as if.
+//! [`stream`] lets the API server at their logs, commands, ports and figures; [`hollow`] nodes only act as if.
 pub mod agent;
 pub mod drain;
 pub mod hollow;
