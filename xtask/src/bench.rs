@@ -9,7 +9,7 @@ pub struct Args {
 }
 
 /// Crates that have benches.
-const PACKAGES: &[&str] = &["isopod", "isopod-store", "isopod-apiserver", "isopod-scheduler"];
+const PACKAGES: &[&str] = &["isopod", "isopod-store", "isopod-apiserver", "isopod-scheduler", "isopod-network"];
 
 pub fn run(args: &Args) -> Result<()> {
     let wanted: Vec<&str> =

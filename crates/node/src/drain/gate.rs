@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use isopod_network::contract::{Sockets, Traffic};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +24,9 @@ const DESERTED: Duration = Duration::from_secs(1);
 /// `Ready` is posted after this long whatever the proxies say.
 const ROUTABLE_WITHIN: Duration = Duration::from_secs(5);
 
+/// What is waited for is told this often, and so not at all if it is soon over.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
 /// The real [`TrafficGate`].
 pub struct Gate {
     sight: Arc<dyn Sight>,
@@ -34,19 +39,25 @@ impl Gate {
     }
 }
 
-/// Tells each thing once.
-struct Reporter<'a> {
-    to: &'a (dyn Fn(String) + Send + Sync),
-    last: Option<String>,
-}
+/// What is waited for now, in words. People are told of what lasts, not of every connection that comes and goes.
+#[derive(Default)]
+struct Waiting(Mutex<Option<String>>);
 
-impl Reporter<'_> {
-    fn say(&mut self, words: Option<String>) {
-        if let Some(words) = words
-            && self.last.as_ref() != Some(&words)
-        {
-            (self.to)(words.clone());
-            self.last = Some(words);
+impl Waiting {
+    fn is(&self, words: Option<String>) {
+        *self.0.lock() = words;
+    }
+
+    /// Tells what has been waited for, each thing once in a row.
+    async fn tell(&self, report: &(dyn Fn(String) + Send + Sync)) -> Infallible {
+        let mut last = None;
+        loop {
+            tokio::time::sleep(TELL_EVERY).await;
+            let now = self.0.lock().clone();
+            if let Some(words) = now.as_ref().filter(|_| now != last) {
+                report(words.clone());
+            }
+            last = now;
         }
     }
 }
@@ -65,11 +76,15 @@ impl TrafficGate for Gate {
         // Deletion timestamps are wall clock.
         let Some(bound) = bound::bound(pod, Timestamp::now()) else { return };
         let (proxies_until, until) = (Instant::now() + bound.proxies, Instant::now() + bound.whole);
-        let mut reporter = Reporter { to: report, last: None };
-        if timeout_at(until, self.until_drained(pod, proxies_until, &mut reporter)).await.is_err() {
-            let last =
-                reporter.last.as_deref().and_then(|l| l.strip_prefix("draining: ")).unwrap_or("traffic").to_owned();
-            reporter.say(Some(format!("drain timed out after {:?} with {last}", bound.whole)));
+        let waiting = Waiting::default();
+        let ended = tokio::select! {
+            ended = timeout_at(until, self.until_drained(pod, proxies_until, &waiting)) => ended,
+            never = waiting.tell(report) => match never {},
+        };
+        if ended.is_err() {
+            let last = waiting.0.into_inner().unwrap_or_default();
+            let last = last.strip_prefix("draining: ").unwrap_or("traffic");
+            report(format!("drain timed out after {:?} with {last}", bound.whole));
         }
     }
 }
@@ -89,7 +104,7 @@ impl Gate {
         }
     }
 
-    async fn until_drained(&self, pod: &Pod, proxies_until: Instant, reporter: &mut Reporter<'_>) {
+    async fn until_drained(&self, pod: &Pod, proxies_until: Instant, waiting: &Waiting) {
         let uid = pod.metadata.uid.as_deref().unwrap_or("");
         let mut seen = Seen::default();
         if timeout_at(proxies_until, self.sight.synced()).await.is_err() {
@@ -99,7 +114,7 @@ impl Gate {
         loop {
             changes.mark_unchanged();
             let stage = leaving::stage(uid, &self.sight.backings(pod), &self.sight.proxies(), &mut seen);
-            reporter.say(words(&stage, None));
+            waiting.is(words(&stage, None));
             match stage {
                 leaving::Stage::Unselected => return,
                 leaving::Stage::Away | leaving::Stage::Alone => break,
@@ -115,10 +130,10 @@ impl Gate {
                 }
             }
         }
-        self.until_quiet(pod, seen, reporter).await;
+        self.until_quiet(pod, seen, waiting).await;
     }
 
-    async fn until_quiet(&self, pod: &Pod, mut seen: Seen, reporter: &mut Reporter<'_>) {
+    async fn until_quiet(&self, pod: &Pod, mut seen: Seen, waiting: &Waiting) {
         let uid = pod.metadata.uid.as_deref().unwrap_or("");
         let address = address(pod).or_else(|| leaving::address(uid, &self.sight.backings(pod)));
         let Some((netns, address)) = self.sight.netns(pod).await.zip(address) else { return };
@@ -133,7 +148,7 @@ impl Gate {
             }
             let stage = leaving::stage(uid, &backings, &self.sight.proxies(), &mut seen);
             let Some(traffic) = self.look(&netns, address, &ports).await else { return };
-            reporter.say(words(&stage, Some(traffic)));
+            waiting.is(words(&stage, Some(traffic)));
             let enough = if stage == leaving::Stage::Alone { DESERTED } else { SETTLED };
             if traffic.waiting > 0 || traffic.in_flight > 0 {
                 quiet_since = None;
