@@ -19,6 +19,8 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(seconds) = args.fuzz {
         return fuzz(seconds, args.filter.as_deref().unwrap_or_default());
     }
+    // Images are compared with what it builds.
+    sh::apt(&["buildah"])?;
     let mut words = vec!["test", "--release", "--workspace", "--"];
     words.push(args.filter.as_deref().unwrap_or("soak"));
     let mut command = sh::cargo(&words);

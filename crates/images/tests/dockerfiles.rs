@@ -121,7 +121,7 @@ fn changes(base: &str, tree: &str) -> String {
 const ARGS: [&str; 2] = ["--build-arg", "GIVEN=given"];
 
 #[test]
-fn forty_dockerfiles_come_to_what_they_should() {
+fn forty_dockerfiles_come_to_what_they_should_and_under_soak_to_buildahs() {
     let site = Site::new();
     site.base();
     fill(&site);
