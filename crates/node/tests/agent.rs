@@ -42,6 +42,9 @@ impl Images for FakeImages {
     }
 
     async fn pull(&self, reference: &str, _: &[Credentials]) -> isopod_images::Result<Image> {
+        if let Some(image) = self.find(reference).await? {
+            return Ok(image);
+        }
         let message = format!("{reference}: not found");
         Err(ImageError::NotFound { reference: reference.to_owned(), message })
     }

@@ -1,12 +1,12 @@
 //! What all workers of a node share.
 use super::AgentConfig;
-use super::events;
 use super::node::machine::Machine;
 use super::node::status::{Pressure, allocatable};
 use super::observed::Kind;
 use super::table::Table;
+use super::{admit, events};
 use crate::volumes::downward::Allocatable;
-use isopod_api::k8s::api::core::v1::{Pod, Service};
+use isopod_api::k8s::api::core::v1::{Pod, PodSpec, Service};
 use isopod_reflect::{EventType, Recorder, Reflector, reference};
 use isopod_runtime::SandboxId;
 use parking_lot::Mutex;
@@ -32,6 +32,8 @@ pub(super) struct Context {
     pub starts: Semaphore,
     /// Whose sandbox is whose, for the runtime's events.
     pub sandboxes: Mutex<HashMap<SandboxId, String>>,
+    /// Pods that have a place here, by uid.
+    admitted: Mutex<HashMap<String, Arc<Pod>>>,
 }
 
 impl Context {
@@ -48,6 +50,7 @@ impl Context {
             services: config.reflectors.of::<Service>(),
             starts: Semaphore::new(STARTS),
             sandboxes: Mutex::default(),
+            admitted: Mutex::default(),
             config,
             recorder,
             runtime_name,
@@ -59,6 +62,32 @@ impl Context {
 
     pub fn allocatable(&self) -> Allocatable {
         allocatable(&self.machine, self.config.max_pods)
+    }
+
+    /// Gives a new pod its place, or says why not. One at a time: two pods must not refuse each other.
+    pub fn admit(&self, pod: &Arc<Pod>, spec: &PodSpec) -> Option<(String, String)> {
+        let mut admitted = self.admitted.lock();
+        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let others: Vec<&Pod> = admitted.iter().filter(|(u, _)| **u != uid).map(|(_, p)| &**p).collect();
+        let refusal = admit::refuse(pod, spec, &others, &self.allocatable(), *self.pressure.lock());
+        if refusal.is_none() {
+            admitted.insert(uid, Arc::clone(pod));
+        }
+        refusal
+    }
+
+    /// A pod that an agent has taken before keeps its place.
+    pub fn keep(&self, pod: &Arc<Pod>) {
+        let status = pod.status.as_ref();
+        let is_over = matches!(status.and_then(|s| s.phase.as_deref()), Some("Succeeded" | "Failed"));
+        if !is_over && status.is_some_and(|s| s.start_time.is_some()) {
+            self.admitted.lock().insert(pod.metadata.uid.clone().unwrap_or_default(), Arc::clone(pod));
+        }
+    }
+
+    /// A pod gives up its place.
+    pub fn leave(&self, uid: &str) {
+        self.admitted.lock().remove(uid);
     }
 
     pub fn profiles(&self) -> PathBuf {

@@ -1,11 +1,29 @@
 //! The agent of a real node: keeps its Node ([`node`]), and runs the pods bound to it.
 //!
-//! One task a pod; the thinking is in pure modules. [`Agent::run`] wires them, [`Agent`] is what the streaming server asks.
+//! | part | what it is |
+//! |---|---|
+//! | `pods`, `worker` | the watch and the runtime's events wake one task a pod: look, think, have it done, never wait for it |
+//! | [`observed`], [`memory`] | what the planner sees: the runtime's truth, and what only we remember |
+//! | [`plan`] | what to do next: a pure function of spec, truth, memory and time |
+//! | [`status`] | what to show: the PodStatus, a pure function of the same |
+//! | [`container`], [`sandbox`], `dns` | spec + image + node → what the runtime is asked for; pure |
+//! | `setup`, `start`, `stop`, `hook`, `pull`, `probe` | the doing; each ends in an answer that the worker hears |
+//! | `admit`, `gc` | pods that do not fit; images that nobody uses |
+//!
+//! Invariants:
+//! - **Truth is in runtime and API.** An agent may be killed at any line; the next one finds sandboxes by pod uid, containers by
+//!   name and number, adopts what runs and removes what belongs to no pod. Only back-offs are forgotten.
+//! - **One start at a time** in a pod, in the order of its spec; stops and probes go on beside it.
+//! - **`Ready` is posted after traffic can arrive**, preStop and the stop signal come after it has ended ([`TrafficGate`]).
+//! - **A pod's object goes last**: after its containers, network, volumes, logs and files.
+//!
+//! [`Agent::run`] wires it, [`Agent`] is what the streaming server asks ([`Running`]).
 mod admit;
 pub mod container;
 mod context;
 mod dns;
 mod events;
+mod gc;
 mod hook;
 pub mod memory;
 pub mod node;
@@ -117,8 +135,9 @@ impl Agent {
             pressure,
         );
         let pods = config.reflectors.selected::<Pod>(Selection::on_node(&config.node_name));
-        let follow = pods::follow(Arc::new(context), pods, shutdown.clone());
-        tokio::join!(keeper.keep(shutdown), follow);
+        let context = Arc::new(context);
+        let follow = pods::follow(Arc::clone(&context), pods, shutdown.clone());
+        tokio::join!(keeper.keep(shutdown.clone()), follow, gc::keep(&context, shutdown));
     }
 }
 

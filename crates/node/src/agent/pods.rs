@@ -49,8 +49,11 @@ pub(super) async fn follow(ctx: Arc<Context>, pods: Reflector<Pod>, shutdown: Ca
     let mut this = Pods { ctx, handles: HashMap::new(), names: HashMap::new(), workers: JoinSet::new(), left };
     let mut changes = pods.subscribe();
     let first = changes.take();
-    for change in first {
-        this.observe(&change);
+    for pod in first.iter().filter_map(|c| c.new.as_ref()) {
+        this.ctx.keep(pod);
+    }
+    for change in &first {
+        this.observe(change);
     }
     this.remove_orphans().await;
     loop {
@@ -145,6 +148,7 @@ impl Pods {
     }
 
     fn forget(&mut self, uid: &str) {
+        self.ctx.leave(uid);
         let Some(handle) = self.handles.remove(uid) else { return };
         if self.names.get(&handle.key).is_some_and(|u| u == uid) {
             self.names.remove(&handle.key);

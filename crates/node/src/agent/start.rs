@@ -61,8 +61,6 @@ fn failed(reason: &str, message: impl Into<String>, how: How) -> Failed {
 
 /// Never fails to answer.
 pub(super) async fn start(ctx: &Context, start: Start) -> Outcome {
-    // The semaphore is never closed.
-    let _permit = ctx.starts.acquire().await;
     let (name, backoff) = (start.name.clone(), start.backoff.clone());
     let Some((kind, container)) = start.pod.spec.as_ref().and_then(|s| find(s, &name)) else {
         let result = Err(failed("CreateContainerConfigError", "the container is not in the pod", How::NotMade));
@@ -86,6 +84,8 @@ async fn carry_out(ctx: &Context, start: &Start, kind: Kind, container: &Contain
         NoImage::Pull(error) => Failed { error, how: How::Pull },
         NoImage::Other(error) => Failed { error, how: How::NotMade },
     })?;
+    // After the pull and before the hook, which may both take long. The semaphore is never closed.
+    let permit = ctx.starts.acquire().await;
     let config_error = |message: String| failed("CreateContainerConfigError", message, How::NotMade);
     if !start.prepared {
         ctx.config.volumes.prepare(&start.pod).await.map_err(|e| {
@@ -128,6 +128,7 @@ async fn carry_out(ctx: &Context, start: &Start, kind: Kind, container: &Contain
     let started = ctx.config.runtime.start_container(&id).await;
     started.map_err(|e| failed("RunContainerError", e.to_string(), How::Ended))?;
     ctx.tell_of(&start.pod, who, EventType::Normal, "Started", "Container started");
+    drop(permit);
     post_start(ctx, start, kind, container, &id).await
 }
 

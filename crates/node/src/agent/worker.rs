@@ -17,7 +17,7 @@ use super::start::{self, How, Outcome, Start};
 use super::status::conditions::awaits_traffic;
 use super::status::{self, View};
 use super::stop::{self, Ending, Kill};
-use super::{admit, words};
+use super::words;
 use crate::write::{self, WriteError};
 use isopod_api::k8s::api::core::v1::{Pod, PodSpec, PodStatus};
 use isopod_reflect::{EventType, Key};
@@ -60,6 +60,8 @@ enum Life {
 /// Something that was done.
 enum Done {
     Sandbox(Result<Made, setup::NotMade>),
+    /// An adopted sandbox has its network.
+    Connected(Result<IpAddr, String>),
     Started(Outcome),
     Stopped(String),
     Ended,
@@ -289,6 +291,16 @@ impl Worker {
                     }
                 }
             }
+            Ok(Done::Connected(result)) => {
+                self.memory.making_sandbox = false;
+                match result {
+                    Ok(address) => self.address = Some(address),
+                    Err(error) => {
+                        tracing::warn!(pod = %self.key, error, "could not take over the pod's network");
+                        self.memory.sandbox_retry_at = Some(later(now, LAST_SETUP));
+                    }
+                }
+            }
             Ok(Done::Started(outcome)) => self.started(outcome, now),
             Ok(Done::Stopped(name)) => {
                 self.memory.busy.remove(&name);
@@ -297,6 +309,7 @@ impl Worker {
             Ok(Done::TakenDown(Ok(()))) if self.life == Life::TakingDown => {
                 self.life = Life::Down;
                 self.deleting = false;
+                self.ctx.leave(&self.uid);
             }
             Ok(Done::TakenDown(Err(error))) => {
                 self.deleting = false;
@@ -305,8 +318,8 @@ impl Worker {
                 self.retry_down_at = Some(later(now, RETRY_WRITE));
             }
             Ok(Done::Routable) => {
-                self.gating = None;
-                self.memory.routable = true;
+                // One that was given up meanwhile says nothing.
+                self.memory.routable |= self.gating.take().is_some();
             }
             Ok(Done::Written(status, result)) => self.written(*status, result, now),
             Ok(Done::Deleted(result)) => {
@@ -399,6 +412,9 @@ impl Worker {
             Life::TakingDown => {
                 self.stop_probes();
                 self.show(&seen, spec, &Plan::default(), true, now);
+                if self.memory.making_sandbox {
+                    return Ok(Look::Wake(None));
+                }
                 self.take_down(now);
                 Ok(Look::Wake(self.retry_down_at))
             }
@@ -426,6 +442,15 @@ impl Worker {
             self.show(seen, spec, &Plan::default(), false, now);
             return None;
         }
+        let mut reconnect = None;
+        if let Some(sandbox) = seen.sandbox().filter(|_| self.address.is_none() && !self.memory.making_sandbox) {
+            reconnect = self.memory.sandbox_retry_at.filter(|at| *at > now);
+            if reconnect.is_none() {
+                self.memory.making_sandbox = true;
+                let (ctx, pod, sandbox) = (Arc::clone(&self.ctx), Arc::clone(&self.pod), sandbox.clone());
+                self.tasks.spawn(async move { Done::Connected(setup::connect(&ctx, &pod, &sandbox).await) });
+            }
+        }
         let mut plan = plan::plan(&self.pod, seen, &self.memory, now);
         self.keep_probes(seen, spec, true);
         self.show(seen, spec, &plan, plan.is_done && seen.is_quiet(), now);
@@ -437,7 +462,7 @@ impl Worker {
         for action in std::mem::take(&mut plan.actions) {
             self.carry_out(action, seen, spec);
         }
-        plan.wake.into_iter().chain(deadline).min()
+        plan.wake.into_iter().chain(deadline).chain(reconnect).min()
     }
 
     fn deadline(&self, spec: &PodSpec) -> Option<Timestamp> {
@@ -458,9 +483,7 @@ impl Worker {
         if !fresh || known {
             return None;
         }
-        let others = self.ctx.table.pods();
-        let others: Vec<&Pod> = others.iter().filter(|p| p.metadata.uid != self.pod.metadata.uid).collect();
-        admit::refuse(&self.pod, spec, &others, &self.ctx.allocatable(), *self.ctx.pressure.lock())
+        self.ctx.admit(&self.pod, spec)
     }
 
     /// Back-offs are told of once for each crash; pulls when they begin to wait.
@@ -490,9 +513,8 @@ impl Worker {
             Action::MakeSandbox { attempt } => {
                 self.memory.making_sandbox = true;
                 let earlier = self.sandboxes.clone();
-                let handle =
-                    self.tasks.spawn(async move { Done::Sandbox(setup::make(&ctx, &pod, attempt, earlier).await) });
-                self.starting = Some(handle);
+                // Never given up half way: a sandbox that nobody knows would stay.
+                self.tasks.spawn(async move { Done::Sandbox(setup::make(&ctx, &pod, attempt, earlier).await) });
             }
             Action::RemoveSandbox { id } => {
                 self.tasks.spawn(async move {
@@ -533,6 +555,16 @@ impl Worker {
                 self.tasks.spawn(async move {
                     stop::kill(&ctx, &kill, end).await;
                     Done::Stopped(name)
+                });
+            }
+            Action::Resize { id, resources } => {
+                self.tasks.spawn(async move {
+                    if let Err(error) = ctx.config.runtime.update_resources(&id, resources).await {
+                        ctx.tell(&pod, EventType::Warning, "ResizeError", error.to_string());
+                        // The limits are still the old ones: the next look tries again, not at once.
+                        tokio::time::sleep(Duration::from_secs(10)).await;
+                    }
+                    Done::Other
                 });
             }
             Action::Remove { id } => {
@@ -649,7 +681,7 @@ impl Worker {
         self.write(now);
         // The gate is asked once the API shows that the containers are ready: what it waits for begins there.
         let asks = awaits_traffic(self.wanted.conditions.as_deref().unwrap_or_default());
-        if asks && self.gating.is_none() && self.shown == self.wanted {
+        if asks && self.life == Life::Running && self.gating.is_none() && self.shown == self.wanted {
             let (ctx, pod) = (Arc::clone(&self.ctx), Arc::clone(&self.pod));
             self.gating = Some(self.tasks.spawn(async move {
                 ctx.config.gate.routable(&pod).await;

@@ -17,6 +17,9 @@ pub const VERSION: &str = "v1.37.0";
 /// nodefs.available<10%, nodefs.inodesFree<5%. What they hold back is not allocatable.
 pub const MEMORY_RESERVE: u64 = 100 << 20;
 const DISK_RESERVE_PERCENT: u64 = 10;
+/// A tenth of a large disk is no shortage on a machine that people work on: below this it is one. (kind and minikube switch these
+/// thresholds off.)
+const DISK_SHORTAGE: u64 = 2 << 30;
 const INODE_RESERVE_PERCENT: u64 = 5;
 /// The kubelet's `nodeStatusMaxImages`.
 const MOST_IMAGES: usize = 50;
@@ -80,7 +83,8 @@ pub fn pressure(room: &Room) -> Pressure {
     let below = |part: u64, whole: u64, percent: u64| whole > 0 && part < whole / 100 * percent;
     Pressure {
         memory: room.memory_available_bytes > 0 && room.memory_available_bytes < MEMORY_RESERVE,
-        disk: below(room.disk_available_bytes, room.disk_bytes, DISK_RESERVE_PERCENT)
+        disk: (room.disk_available_bytes < DISK_SHORTAGE
+            && below(room.disk_available_bytes, room.disk_bytes, DISK_RESERVE_PERCENT))
             || below(room.inodes_free, room.inodes, INODE_RESERVE_PERCENT),
         // `--pod-max-pids` and pid.available have no default; a machine without a tenth of its pids is in trouble anyway.
         pids: room.pids_max > 0 && room.pids > room.pids_max / 10 * 9,
@@ -323,6 +327,8 @@ mod tests {
         };
         assert_eq!(pressure(&room), Pressure::default());
         assert!(pressure(&Room { disk_available_bytes: 99, ..room }).disk);
+        let large = Room { disk_bytes: 200 << 30, disk_available_bytes: 8 << 30, ..room };
+        assert!(!pressure(&large).disk, "8 GiB are room enough");
         assert!(pressure(&Room { inodes_free: 49, ..room }).disk);
         assert!(pressure(&Room { memory_available_bytes: 99 << 20, ..room }).memory);
         assert!(pressure(&Room { pids: 901, ..room }).pids);

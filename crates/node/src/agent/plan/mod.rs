@@ -8,10 +8,11 @@ pub mod restart;
 #[cfg(test)]
 mod tests;
 
+use super::container::resources;
 use super::memory::{Backoff, Busy, Failure, Memory, StartError, backoff_key};
 use super::observed::{Kind, Observed, find, go_seconds, hash, is_sidecar, label, pod_words};
 use isopod_api::k8s::api::core::v1::{Container, Pod, PodSpec};
-use isopod_runtime::{ContainerId, ContainerState, ContainerStatus, SandboxId};
+use isopod_runtime::{ContainerId, ContainerState, ContainerStatus, Resources, SandboxId};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 
@@ -47,6 +48,11 @@ pub enum Action {
         name: String,
         reason: StopReason,
         message: String,
+    },
+    /// Other limits for a running container (in-place resize, KEP-1287).
+    Resize {
+        id: ContainerId,
+        resources: Resources,
     },
     /// A dead instance that nobody asks for any more.
     Remove {
@@ -200,11 +206,36 @@ impl Planner<'_> {
         } else if probed.startup == Some(false) {
             (StopReason::Startup, format!("{what} {name} failed startup probe"))
         } else {
-            return;
+            match self.resize(container, status) {
+                Some(why) => (StopReason::Changed, why),
+                None => return,
+            }
         };
         let restarts = changed || restart::wanted(container, self.spec, 137);
         let message = if restarts { format!("{why}, will be restarted") } else { why };
         self.plan.actions.push(Action::Stop { id: status.id.clone(), name: name.clone(), reason, message });
+    }
+
+    /// Gives a running container the limits that its spec has now. Why it has to be restarted for that, if it has to.
+    fn resize(&mut self, container: &Container, status: &ContainerStatus) -> Option<String> {
+        let kind = if is_sidecar(container) { Kind::Sidecar } else { Kind::Main };
+        let (wanted, have) = (resources::limits(self.pod, kind, container, 0), &status.config.resources);
+        // One that was made without any limits told us nothing.
+        have.cpu_shares?;
+        let cpu = (wanted.cpu_shares, wanted.cpu_quota) != (have.cpu_shares, have.cpu_quota);
+        let memory = wanted.memory_limit_bytes != have.memory_limit_bytes;
+        let restarts = container.resize_policy.iter().flatten().any(|p| {
+            let concerned = (p.resource_name == "cpu" && cpu) || (p.resource_name == "memory" && memory);
+            concerned && p.restart_policy == "RestartContainer"
+        });
+        if restarts {
+            return Some(format!("Container {} resize requires restart", container.name));
+        }
+        if cpu || memory {
+            let resources = Resources { oom_score_adj: None, ..wanted };
+            self.plan.actions.push(Action::Resize { id: status.id.clone(), resources });
+        }
+        None
     }
 
     /// Turns the wished starts into actions, as far as back-off and earlier failures let them.

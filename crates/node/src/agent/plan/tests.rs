@@ -65,6 +65,7 @@ fn line(plan: &Plan) -> String {
             Action::Start { name, attempt, .. } => format!("start {name}#{attempt}"),
             Action::Stop { id, message, .. } => format!("stop {id}: {message}"),
             Action::Remove { id } => format!("remove {id}"),
+            Action::Resize { id, resources } => format!("resize {id} to {:?}", resources.memory_limit_bytes),
         })
         .collect();
     out.extend(plan.waiting.iter().map(|(name, error)| format!("{name} waits: {}", error.reason)));
@@ -223,6 +224,23 @@ fn crashes_back_off_and_failures_wait() {
     assert_eq!((line(&then).as_str(), then.wake), ("a waits: ImagePullBackOff", Some(at(110))));
     let due = plan(&pod(spec), &seen("+", &[]), &with(failure(100)), at(110));
     assert_eq!(line(&due), "start a#0, a waits: ImagePullBackOff");
+}
+
+#[test]
+fn other_limits_are_given_to_what_runs() {
+    let spec = |policy: &str| {
+        json!({"containers": [{"name": "a", "resources": {"limits": {"memory": "2Mi"}},
+            "resizePolicy": [{"resourceName": "memory", "restartPolicy": policy}]}]})
+    };
+    let mut observed = seen("+", &["a#0 run"]);
+    let resources = &mut observed.containers[0].config.resources;
+    (resources.cpu_shares, resources.memory_limit_bytes) = (Some(2), Some(1 << 20));
+    let decide = |policy, observed: &Observed| line(&plan(&pod(spec(policy)), observed, &Memory::default(), at(0)));
+    assert_eq!(decide("NotRequired", &observed), "resize a0 to Some(2097152)");
+    let stop = "stop a0: Container a resize requires restart, will be restarted";
+    assert_eq!(decide("RestartContainer", &observed), stop);
+    observed.containers[0].config.resources.memory_limit_bytes = Some(2 << 20);
+    assert_eq!(decide("RestartContainer", &observed), "");
 }
 
 #[test]

@@ -72,7 +72,10 @@ impl View<'_> {
         };
         let old = self.old.conditions.as_deref().unwrap_or_default();
         let conditions = conditions::conditions(self.pod, self.spec, old, &facts);
-        let some = |list: Vec<ContainerStatus>| (!list.is_empty()).then_some(list);
+        // A pod that was refused has no containers to show.
+        let over = self.memory.evicted.is_some() || is_terminal(self.old.phase.as_deref());
+        let refused = over && self.seen.containers.is_empty() && self.old.container_statuses.is_none();
+        let some = |list: Vec<ContainerStatus>| (!refused && !list.is_empty()).then_some(list);
         let pod_ip = self.pod_ip();
         PodStatus {
             phase: Some(phase),
