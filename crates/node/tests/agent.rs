@@ -252,12 +252,12 @@ impl World {
                 && self.runtime.containers(None).await.unwrap().is_empty()
         })
         .await;
-        assert!(self.network.attached.lock().is_empty() && self.volumes.held.lock().is_empty());
-        for directory in ["logs", "agent"] {
-            let path = self.directory.path().join(directory);
-            let left = std::fs::read_dir(&path).map_or(0, |entries| entries.count());
-            assert_eq!(left, 0, "{}", path.display());
-        }
+        let files = |directory| std::fs::read_dir(self.directory.path().join(directory)).map_or(0, Iterator::count);
+        wait("no network, volume or file is left", async || {
+            let held = self.network.attached.lock().len() + self.volumes.held.lock().len();
+            held + files("logs") + files("agent") == 0
+        })
+        .await;
     }
 }
 
