@@ -34,7 +34,7 @@ pub struct Observed {
 impl Observed {
     pub fn new(mut sandboxes: Vec<SandboxStatus>, mut containers: Vec<ContainerStatus>) -> Self {
         sandboxes.sort_by_key(|s| (s.config.attempt, s.created_at));
-        containers.sort_by(|a, b| (b.created_at, b.config.attempt).cmp(&(a.created_at, a.config.attempt)));
+        containers.sort_by_key(|c| std::cmp::Reverse((c.created_at, c.config.attempt)));
         Self { sandboxes, containers, ..Self::default() }
     }
 

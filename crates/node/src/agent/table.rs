@@ -60,7 +60,7 @@ impl Table {
             let ours = all.into_iter().filter(|c| c.config.name == container && c.state != ContainerState::Created);
             instances.extend(ours.map(|c| (c, status.config.log_directory.clone())));
         }
-        instances.sort_by(|a, b| (b.0.created_at, b.0.config.attempt).cmp(&(a.0.created_at, a.0.config.attempt)));
+        instances.sort_by_key(|(c, _)| std::cmp::Reverse((c.created_at, c.config.attempt)));
         let (status, logs) = instances.into_iter().nth(usize::from(previous))?;
         // `join` leaves an absolute path as it is.
         let log = status.config.log_path.as_ref().map_or_else(|| logs.clone(), |path| logs.join(path));

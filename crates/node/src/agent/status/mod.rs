@@ -110,7 +110,8 @@ impl View<'_> {
         }
         let shown = self.pod.status.as_ref().and_then(|s| s.phase.as_deref());
         // There is no way back from a terminal phase.
-        for terminal in [self.old.phase.as_deref(), shown].into_iter().filter(|p| is_terminal(*p)).flatten() {
+        let mut ends = [self.old.phase.as_deref(), shown].into_iter().filter(|p| is_terminal(*p)).flatten();
+        if let Some(terminal) = ends.next() {
             return (terminal.to_owned(), reason, message);
         }
         let all: Vec<&ContainerStatus> = init.iter().chain(main).collect();
