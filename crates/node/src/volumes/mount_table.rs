@@ -69,13 +69,25 @@ pub(crate) fn bind(source: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
     let source = PathBuf::from(format!("/proc/self/fd/{}", source.as_raw_fd()));
     let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
     mount(Some(&source), target, None::<&str>, flags, None::<&str>).map_err(io::Error::from)?;
-    // What a container mounts there must not come back to the volume through this door.
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, target, None::<&str>, private, None::<&str>).map_err(io::Error::from)
+    separate(target)
+}
+
+/// From now on what happens to this mount, or below it, does not happen to the place it was taken from: without this, taking away
+/// a bind mount with a disk below would take the disk from the machine (`mount_namespaces(7)`). New mounts there still appear here.
+fn separate(target: &Path) -> io::Result<()> {
+    let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
+    mount(None::<&str>, target, None::<&str>, slave, None::<&str>).map_err(io::Error::from)
 }
 
 /// Takes a mount away, even if something still has a file of it open. What is not mounted (any more) is fine.
 pub(crate) fn unmount(target: &Path) -> io::Result<()> {
+    match separate(target) {
+        // Not a mount point, or nothing at all.
+        Err(error) if matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EINVAL | Errno::ENOENT)) => {
+            return Ok(());
+        }
+        other => other?,
+    }
     match umount2(target.as_os_str().as_bytes(), MntFlags::UMOUNT_NOFOLLOW) {
         Err(Errno::EBUSY) => {
             let flags = MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW;

@@ -47,6 +47,9 @@ enum Medium {
 struct Note {
     path: PathBuf,
     read_only: bool,
+    /// It is a file system of its own.
+    #[serde(default)]
+    memory: bool,
 }
 
 impl PodVolumes {
@@ -73,9 +76,11 @@ impl PodVolumes {
         if let Some(found) = read_note(&note) {
             return Ok(Ready { path: found.path, read_only: found.read_only, digest: None });
         }
+        let mut in_memory = false;
         let ready = if let Some(source) = &volume.empty_dir {
             let path = pod_dir.volume(Plugin::EmptyDir, &volume.name).map_err(|e| e.to_string())?;
             let medium = self.medium(pod, source).await?;
+            in_memory = medium != Medium::Disk;
             let owner = fs_group(pod).map(|group| Ownership { group, read_only: false });
             let at = path.clone();
             on_disk(move || empty_dir(&at, medium, owner.as_ref())).await?.map_err(|e| e.to_string())?;
@@ -88,7 +93,7 @@ impl PodVolumes {
         } else {
             return Err(format!("no volume plugin matched: isopod does not support {}", kind(volume)));
         };
-        let noted = Note { path: ready.path.clone(), read_only: ready.read_only };
+        let noted = Note { path: ready.path.clone(), read_only: ready.read_only, memory: in_memory };
         on_disk(move || write_note(&note, &noted)).await?.map_err(|e| e.to_string())?;
         Ok(ready)
     }
@@ -226,7 +231,8 @@ fn local(path: PathBuf, ours: &Path, read_only: bool, owner: Option<&(Ownership,
 fn read_note(path: &Path) -> Option<Note> {
     let note: Note = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
     // Memory is gone after the machine was restarted: then the volume is set up anew.
-    note.path.exists().then_some(note)
+    let there = if note.memory { mount_table::is_other_file_system(&note.path).ok()? } else { note.path.exists() };
+    there.then_some(note)
 }
 
 fn write_note(path: &Path, note: &Note) -> io::Result<()> {

@@ -99,6 +99,19 @@ async fn a_claim_is_bound_with_its_first_pod_and_its_data_lasts() {
     assert_eq!(world.source(&first, "v").await, directory);
     fs::write(directory.join("row"), "1").unwrap();
 
+    // It grows by being asked to.
+    let patch = json!({"spec": {"resources": {"requests": {"storage": "3Gi"}}}});
+    world.api::<PersistentVolumeClaim>().patch("data", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+    world
+        .until("growth", async || {
+            let claim = world.api::<PersistentVolumeClaim>().get("data").await.unwrap();
+            let has = claim.status.unwrap().capacity.unwrap()["storage"].0.clone();
+            if has == "3Gi" { Ok(()) } else { Err(has) }
+        })
+        .await;
+    let grown = world.volumes_api().get(&volume).await.unwrap();
+    assert_eq!(grown.spec.unwrap().capacity.unwrap()["storage"].0, "3Gi");
+
     // Deleted while in use: it waits for its pod. A second pod finds the data.
     world.end(&first).await;
     let second = world.placed("second", source).await;
