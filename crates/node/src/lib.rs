@@ -2,6 +2,7 @@
 //! [`stream`] lets the API server at their logs, commands, ports and figures; [`hollow`] nodes only act as if.
 pub mod agent;
 pub mod drain;
+pub mod edge;
 pub mod hollow;
 pub mod seams;
 pub mod services;
