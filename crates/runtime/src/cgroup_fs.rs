@@ -30,6 +30,8 @@ pub struct Cgroups {
 /// Most rounds of killing what a cgroup holds: every round kills all there is, so only what forks faster than we list
 /// survives one.
 const KILL_ROUNDS: u32 = 50;
+/// How often a cgroup is made again when what is above it has just gone.
+const CREATE_TRIES: u32 = 10;
 
 impl Cgroups {
     /// As this machine mounts them.
@@ -47,16 +49,49 @@ impl Cgroups {
     /// Makes the cgroup and those above it. Idempotent.
     pub fn create(&self, path: &str) -> Result<()> {
         for directory in self.layout.directories(path)? {
-            match &self.layout {
-                Layout::V2(mount) => create_v2(mount, &directory),
-                Layout::V1(controllers) => match controllers.get("cpuset") {
-                    Some(mount) if directory.starts_with(mount) => create_cpuset(mount, &directory),
-                    _ => fs::create_dir_all(&directory),
-                },
+            let mut tries = 0;
+            loop {
+                match self.create_one(&directory) {
+                    // Somebody has pruned what was above it between two steps.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && tries < CREATE_TRIES => tries += 1,
+                    Err(error) => return Err(unavailable(&format!("make cgroup {}", directory.display()), &error)),
+                    Ok(()) => break,
+                }
             }
-            .map_err(|error| unavailable(&format!("make cgroup {}", directory.display()), &error))?;
         }
         Ok(())
+    }
+
+    fn create_one(&self, directory: &Path) -> io::Result<()> {
+        match &self.layout {
+            Layout::V2(mount) => create_v2(mount, directory),
+            Layout::V1(controllers) => match controllers.get("cpuset") {
+                Some(mount) if directory.starts_with(mount) => create_cpuset(mount, directory),
+                _ => fs::create_dir_all(directory),
+            },
+        }
+    }
+
+    /// Removes the cgroups above one that has been removed, as far as they are empty.
+    pub fn prune(&self, path: &str) {
+        let mut above = Path::new(path).parent();
+        while let Some(path) = above.and_then(Path::to_str).filter(|path| path.len() > 1) {
+            let directories = self.layout.directories(path).unwrap_or_default();
+            if directories.iter().filter(|directory| fs::remove_dir(directory).is_ok()).count() == 0 {
+                return;
+            }
+            above = Path::new(path).parent();
+        }
+    }
+
+    /// Names of the topmost cgroups, of whatever hierarchy.
+    pub fn topmost(&self) -> BTreeSet<String> {
+        let mounts: Vec<&PathBuf> = match &self.layout {
+            Layout::V1(controllers) => controllers.values().collect(),
+            Layout::V2(mount) => vec![mount],
+        };
+        let directories = mounts.into_iter().flat_map(|mount| children(mount));
+        directories.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect()
     }
 
     /// Sets limits. What this kernel does not have is passed over; what it refuses is told.
@@ -265,7 +300,13 @@ mod tests {
             assert_eq!(fs::read_to_string(&file).unwrap(), "+hugetlb");
             fs::remove_file(file).unwrap();
         }
-        assert_eq!(cgroups.remove("/pods"), Ok(true));
+        assert_eq!(cgroups.topmost(), ["pods".to_owned()].into());
+        fs::create_dir(mount.path().join("pods/two")).unwrap();
+        assert_eq!(cgroups.remove("/pods/one"), Ok(true));
+        cgroups.prune("/pods/one");
+        assert!(mount.path().join("pods/two").is_dir(), "not empty");
+        fs::remove_dir(mount.path().join("pods/two")).unwrap();
+        cgroups.prune("/pods/two");
         assert!(!mount.path().join("pods").exists());
         assert_eq!(cgroups.remove("/pods"), Ok(true), "idempotent");
     }

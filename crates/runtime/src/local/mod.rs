@@ -20,6 +20,7 @@ use crate::{
 use client::{Client, Unreachable, unavailable};
 use std::{
     collections::BTreeMap,
+    fs::File,
     io,
     path::{Path, PathBuf},
     process::Stdio,
@@ -213,8 +214,8 @@ impl Local {
         }
     }
 
-    /// Starts a supervisor and waits until its sandbox is there.
-    async fn begin(&self, id: &SandboxId, directory: &Path, config: SandboxConfig) -> Result<()> {
+    /// Starts a supervisor and waits until its sandbox is there. It inherits `log` as its stderr, and the lock on it.
+    async fn begin(&self, id: &SandboxId, directory: &Path, config: SandboxConfig, log: File) -> Result<()> {
         let rotation = self.shared.config.log_rotation;
         let setup = Setup {
             directory: directory.into(),
@@ -230,7 +231,7 @@ impl Local {
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::from(log))
             .spawn()
             .map_err(|error| unavailable(&format!("run {}", self.shared.config.shim_binary.display()), &error))?;
         let failed = |error: io::Error| unavailable("start the pod's supervisor", &error);

@@ -3,7 +3,7 @@ use super::{
     Found, Local, check,
     client::unavailable,
     new_id, session,
-    sweep::{CGROUP_NOTE, remove_directory},
+    sweep::{self, CGROUP_NOTE, remove_directory},
 };
 use crate::{
     Command, ContainerConfig, ContainerId, ContainerState, ContainerStatus, Event, ExecConfig, Output, Resources,
@@ -16,6 +16,9 @@ use futures::{StreamExt, stream::BoxStream};
 use jiff::Timestamp;
 use std::{net::IpAddr, path::Path, time::Duration};
 use tokio::sync::broadcast::error::RecvError;
+
+/// How long a supervisor may take to kill its containers; longer, and it hangs.
+const SHUTDOWN_TIME: Duration = Duration::from_secs(60);
 
 impl Local {
     async fn ask(&self, id: &ContainerId, request: Request) -> Result<()> {
@@ -35,7 +38,9 @@ impl Local {
         tokio::fs::write(directory.join(CGROUP_NOTE), &cgroup)
             .await
             .map_err(|error| unavailable("note the sandbox's cgroup", &error))?;
-        let begun = self.begin(id, &directory, config).await;
+        let log = sweep::hold(&directory)?
+            .ok_or_else(|| RuntimeError::Unavailable { message: "the new sandbox is somebody else's".into() })?;
+        let begun = self.begin(id, &directory, config, log).await;
         if begun.is_err() {
             self.remove_remains(id, &directory).await?;
         }
@@ -99,14 +104,20 @@ impl Runtime for Local {
                 }
                 Ok(())
             }
-            Ok(Found::Alive(mut client)) => match client.ask_patiently(&Request::Shutdown).await {
-                Ok(_) => Ok(()),
-                // It may have been on its way down already, and gone before it could answer.
-                Err(error) => match self.find(id).await {
-                    Ok(Found::Alive(_)) => Err(error),
-                    _ => self.record(id).await.map(drop),
-                },
-            },
+            Ok(Found::Alive(mut client)) => {
+                match tokio::time::timeout(SHUTDOWN_TIME, client.ask_patiently(&Request::Shutdown)).await {
+                    Ok(Ok(_)) => Ok(()),
+                    // It may have been on its way down already, and gone before it could answer.
+                    Ok(Err(error)) => match self.find(id).await {
+                        Ok(Found::Alive(_)) => Err(error),
+                        _ => self.record(id).await.map(drop),
+                    },
+                    Err(_) => {
+                        tracing::warn!(sandbox = %id, "a pod's supervisor does not end: killing it");
+                        self.bury(id).await.map(drop)
+                    }
+                }
+            }
         }
     }
 

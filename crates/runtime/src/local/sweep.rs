@@ -1,14 +1,33 @@
 //! What crashes leave behind: supervisors that died, sandboxes half made or half removed.
-use super::{Client, Local, Unreachable, unavailable};
+use super::{BEGIN_TIME, Client, Local, Unreachable, unavailable};
 use crate::{
     ContainerState, Result, RuntimeError, SandboxId, SandboxState,
     record::{Record, RecordError},
     shim,
 };
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs::{File, OpenOptions, TryLockError},
+    path::Path,
+    time::Duration,
+};
 
 /// Names a sandbox's cgroup, in its directory, from before anything of it is made.
 pub(super) const CGROUP_NOTE: &str = "cgroup";
+
+/// How often a sandbox that is being made is looked at.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// Opens a sandbox's `shim.log` with its lock, which is held by whoever makes or keeps the sandbox. None: somebody does.
+pub(super) fn hold(directory: &Path) -> Result<Option<File>> {
+    let open = OpenOptions::new().append(true).create(true).open(directory.join("shim.log"));
+    let file = open.map_err(|error| unavailable("open the supervisor's log", &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(unavailable("lock the supervisor's log", &error)),
+    }
+}
 
 impl Local {
     /// Looks at every sandbox there is: adopts the living, buries the dead, removes what is neither.
@@ -29,7 +48,25 @@ impl Local {
                 }
             }
         }
+        self.sweep_steps();
         Ok(())
+    }
+
+    /// Cgroups of build steps whose helper was killed before it could clean up.
+    fn sweep_steps(&self) {
+        for name in self.shared.cgroups.topmost() {
+            let Some(helper) = name.strip_prefix(shim::STEP_CGROUP_PREFIX).and_then(|rest| rest.split('-').next())
+            else {
+                continue;
+            };
+            if !Path::new("/proc").join(helper).exists() {
+                let path = format!("/{name}");
+                self.shared.cgroups.kill(&path);
+                if let Err(error) = self.shared.cgroups.remove(&path) {
+                    tracing::warn!(cgroup = name, %error, "cannot remove what a build step has left");
+                }
+            }
+        }
     }
 
     async fn sweep_dead(&self, id: &SandboxId, directory: &Path) {
@@ -43,12 +80,40 @@ impl Local {
             }
             // Making it, or removing it, was not finished; or the power went while the record was only in memory.
             Ok(None) | Err(RecordError::Malformed { .. }) => {
+                match hold(directory) {
+                    Ok(Some(_)) => {}
+                    Ok(None) => return self.look_again(id.clone()),
+                    Err(error) => tracing::warn!(sandbox = %id, %error, "cannot see whose a sandbox is"),
+                }
                 if let Err(error) = self.remove_remains(id, directory).await {
                     tracing::warn!(sandbox = %id, %error, "cannot remove what is left of a sandbox");
                 }
             }
             Err(error) => tracing::warn!(sandbox = %id, %error, "cannot read a sandbox's record"),
         }
+    }
+
+    /// The node agent that began it is gone, but its supervisor is still about to make it: that will succeed or fail.
+    fn look_again(&self, id: SandboxId) {
+        let local = self.clone();
+        tokio::spawn(async move {
+            let Ok(directory) = local.directory(&id) else { return };
+            let begun = tokio::time::Instant::now();
+            while begun.elapsed() < BEGIN_TIME {
+                tokio::time::sleep(AGAIN).await;
+                if let Ok(client) = Client::connect(&directory).await {
+                    local.watch(id.clone(), client);
+                    if let Ok(record) = local.record(&id).await {
+                        local.adopt(&directory, &record).await;
+                    }
+                    return;
+                }
+                if matches!(hold(&directory), Ok(Some(_)) | Err(_)) {
+                    // Boxed, because it can lead here again.
+                    return Box::pin(local.sweep_dead(&id, &directory)).await;
+                }
+            }
+        });
     }
 
     /// Takes a sandbox into the index, and removes directories of containers that it does not know.
@@ -101,6 +166,7 @@ impl Local {
         if let Ok(cgroup) = tokio::fs::read_to_string(directory.join(CGROUP_NOTE)).await {
             self.shared.cgroups.kill(&cgroup);
             self.remove_cgroup(&cgroup).await?;
+            self.shared.cgroups.prune(&cgroup);
         }
         shim::release_mounts(directory);
         remove_directory(directory).await?;

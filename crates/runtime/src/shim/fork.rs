@@ -7,6 +7,7 @@ use nix::{
     },
     unistd::{ForkResult, Pid, fork},
 };
+use std::os::fd::RawFd;
 
 /// Runs `body` in a child process, which then ends with the code it returns. The caller must have only one thread.
 pub fn child(body: impl FnOnce() -> i32) -> nix::Result<Pid> {
@@ -18,6 +19,21 @@ pub fn child(body: impl FnOnce() -> i32) -> nix::Result<Pid> {
             // SAFETY: ends this process at once; what the parent's exit handlers would do is the parent's business.
             unsafe { libc::_exit(code) }
         }
+    }
+}
+
+/// Closes what was inherited, but for the standard streams and `keep`. A child that lived on with the supervisor's sockets would
+/// keep them open after the supervisor's death, and nobody would hear of that.
+pub fn close_others(keep: &[RawFd]) {
+    let mut keep: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(*fd).ok()).filter(|fd| *fd > 2).collect();
+    keep.sort_unstable();
+    let mut first = 3;
+    for fd in keep.into_iter().chain([u32::MAX]) {
+        if first < fd {
+            // SAFETY: no memory is passed; this process, a fork that ends with `_exit` or `execve`, uses none of them again.
+            unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) };
+        }
+        first = fd.saturating_add(1);
     }
 }
 

@@ -18,7 +18,7 @@ use std::{
     error::Error,
     fs::{self, File},
     io::Read,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd, RawFd},
     path::{Path, PathBuf},
 };
 
@@ -71,6 +71,7 @@ pub fn prepare(home: &Home, config: &ContainerConfig) -> Result<Root> {
     let (ours, theirs) = note::channel().map_err(|error| failed("make a channel", error))?;
     let (mut reader, writer) = std::io::pipe().map_err(|error| io_failed("make a pipe", &error))?;
     let pid = fork::child(|| {
+        fork::close_others(&[writer.as_raw_fd(), theirs.as_raw_fd()]);
         let (prepared, mounts) = match prepare_inside(home, config) {
             Ok((who, mounts)) => (
                 Prepared { identity: Ok((who.uid, who.gid, who.groups.into_iter().collect(), who.home)) },
@@ -122,6 +123,10 @@ pub struct Stdio {
 }
 
 impl Stdio {
+    fn fds(&self) -> [RawFd; 3] {
+        [self.stdin.as_raw_fd(), self.stdout.as_raw_fd(), self.stderr.as_raw_fd()]
+    }
+
     /// Nothing to read, and what is written is thrown away.
     pub fn null() -> std::io::Result<Self> {
         let open = || fs::OpenOptions::new().read(true).write(true).open("/dev/null").map(OwnedFd::from);
@@ -145,6 +150,7 @@ pub fn start(
     inheritance: &Inheritance,
 ) -> nix::Result<Pid> {
     fork::child(move || {
+        fork::close_others(&[&stdio.fds()[..], &[launch.channel, mounts.as_raw_fd()]].concat());
         make(launch, inheritance, |launch| {
             setns(mounts, CloneFlags::CLONE_NEWNS).map_err(|error| error.to_string())?;
             let builder = builder(home, launch, stdio).map_err(|error| chain(&error))?;
@@ -165,6 +171,7 @@ pub fn start(
 /// Starts another process in a container that runs. `process` is a file with the OCI spec's `process`.
 pub fn join(home: &Home, process: &Path, launch: Launch, stdio: Stdio, inheritance: &Inheritance) -> nix::Result<Pid> {
     fork::child(move || {
+        fork::close_others(&[&stdio.fds()[..], &[launch.channel]].concat());
         make(launch, inheritance, |launch| {
             let builder = builder(home, launch, stdio).map_err(|error| chain(&error))?;
             let pid = builder.as_tenant().with_process(Some(process)).with_detach(true).as_sibling(true).build();

@@ -34,9 +34,9 @@ use std::{
     fs::OpenOptions,
     io::{Read, Write},
     os::fd::{AsFd, OwnedFd},
-    path::Path,
 };
 
+pub(crate) use oneshot::CGROUP_PREFIX as STEP_CGROUP_PREFIX;
 pub(crate) use output::resize;
 pub(crate) use sandbox::{cgroup as sandbox_cgroup, release_mounts};
 
@@ -81,7 +81,7 @@ fn daemon(setup: &Setup) -> i32 {
     };
     // Nobody may be listening any more; the next node agent adopts what is there.
     tell(Ok(()));
-    if silence(&setup.directory).is_err() {
+    if silence().is_err() {
         return 1;
     }
     supervisor.run()
@@ -104,13 +104,12 @@ fn tell(outcome: Result<()>) -> i32 {
     if stdout.write_all(&text).and_then(|()| stdout.flush()).is_ok() { code } else { 1 }
 }
 
-/// Gives the streams we were started with back; what a panic says goes to a file.
-fn silence(directory: &Path) -> std::io::Result<()> {
+/// Gives stdin and stdout back. Stderr is the sandbox's `shim.log`, for what a panic says, and with it we hold the file's lock for
+/// as long as we live.
+fn silence() -> std::io::Result<()> {
     let null: OwnedFd = OpenOptions::new().read(true).write(true).open("/dev/null")?.into();
-    let log: OwnedFd = OpenOptions::new().append(true).create(true).open(directory.join("shim.log"))?.into();
     std::env::set_current_dir("/")?;
     nix::unistd::dup2_stdin(null.as_fd())?;
     nix::unistd::dup2_stdout(null.as_fd())?;
-    nix::unistd::dup2_stderr(log.as_fd())?;
     Ok(())
 }

@@ -29,8 +29,8 @@ use std::{
     time::Duration,
 };
 
-/// Above the cgroups of all build steps.
-pub const CGROUP: &str = "/isopod-build";
+/// What the cgroups of build steps begin with; the helper's process follows.
+pub const CGROUP_PREFIX: &str = "isopod-build-";
 
 /// Reads an [`OneShot`] from the first line of stdin, runs it with our stdout and stderr, and writes what became of it to the
 /// scratch directory. End of file on stdin means that nobody wants it any more.
@@ -68,7 +68,7 @@ impl Helper {
         let children = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .map_err(|error| unavailable("watch children", &error))?;
         let cgroups = Cgroups::of_this_machine()?;
-        let cgroup = format!("{CGROUP}/{}-{:08x}", std::process::id(), rand::random::<u32>());
+        let cgroup = format!("/{CGROUP_PREFIX}{}-{:08x}", std::process::id(), rand::random::<u32>());
         cgroups.create(&cgroup)?;
         let home = Home(step.scratch.clone());
         let mut helper = Self { home, cgroup, cgroups, children, stubs: Vec::new() };

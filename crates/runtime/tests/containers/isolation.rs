@@ -1,8 +1,8 @@
 //! What a container sees, may and may not.
-use crate::machine::Machine;
+use crate::machine::{Machine, wait_for};
 use isopod_runtime::{
-    EnvVar, HostAlias, Mount, MountSource, PidNamespace, Propagation, Resources, Rlimit, Runtime, RuntimeError,
-    Seccomp, Security, User,
+    EnvVar, HostAlias, IpcNamespace, Mount, MountSource, NetworkNamespace, PidNamespace, Propagation, Resources,
+    Rlimit, Runtime, RuntimeError, Seccomp, Security, User,
 };
 use std::fs;
 
@@ -198,5 +198,34 @@ async fn containers_of_a_pod_share_what_they_should() {
         .exec(&second, "ps | grep -c '[s]leep 1000'; ps | grep -c '[s]leep 3000'; ps | grep -c '[s]leep 2000'")
         .await;
     assert_eq!(String::from_utf8_lossy(&seen.stdout), "0\n0\n1\n");
+    machine.finish().await;
+}
+
+#[tokio::test]
+async fn a_pod_can_have_the_machines_own_world() {
+    let machine = Machine::new().await;
+    let mut config = machine.sandbox_config("host");
+    config.network = NetworkNamespace::Host;
+    config.pid = PidNamespace::Host;
+    config.ipc = IpcNamespace::Host;
+    config.host_aliases = vec![HostAlias { ip: "10.9.9.9".parse().unwrap(), names: vec!["db".into()] }];
+    let sandbox = machine.runtime.create_sandbox(config).await.unwrap();
+    assert_eq!(machine.runtime.sandbox(&sandbox).await.unwrap().netns_path, None);
+    let script =
+        "hostname; for ns in net ipc uts; do readlink /proc/self/ns/$ns; done; ls -d /proc/HERE; grep -c db /etc/hosts
+        sleep 6543 & exit 0"
+            .replace("HERE", &std::process::id().to_string());
+    let (code, log) = machine.run(&sandbox, machine.script("one", &script)).await;
+    let own = |name| fs::read_link(format!("/proc/self/ns/{name}")).unwrap().to_string_lossy().into_owned();
+    let name = nix::unistd::gethostname().unwrap().to_string_lossy().into_owned();
+    let here = std::process::id();
+    assert_eq!(log, format!("{name}\n{}\n{}\n{}\n/proc/{here}\n1\n", own("net"), own("ipc"), own("uts")));
+    assert_eq!(code, 0);
+    let sleeping = || {
+        let all = fs::read_dir("/proc").unwrap().flatten();
+        all.filter(|entry| fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.starts_with(b"sleep\x006543")))
+            .count()
+    };
+    wait_for("what it started to end with it", async || (sleeping() == 0).then_some(())).await;
     machine.finish().await;
 }

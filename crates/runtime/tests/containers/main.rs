@@ -1,6 +1,7 @@
 //! Real containers, made from Debian's static busybox. Needs root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod contract;
+mod crashes;
 mod isolation;
 mod life;
 mod machine;
