@@ -10,7 +10,9 @@ pub mod jsonpath;
 pub mod manifest;
 pub mod output;
 pub mod resource;
+mod rollout;
 pub mod target;
+mod template;
 
 pub use connect::Global;
 pub use error::CliError;
@@ -21,6 +23,9 @@ use std::process::ExitCode;
 pub enum Verb {
     /// Show objects.
     Get(get::Args),
+    /// Follow, list, pause and reverse rollouts.
+    #[command(subcommand)]
+    Rollout(rollout::Command),
 }
 
 /// Carries out one command and says what went wrong.
@@ -40,5 +45,6 @@ pub async fn run(verb: &Verb, global: &Global) -> ExitCode {
 async fn carry_out(verb: &Verb, global: &Global) -> error::Result<()> {
     match verb {
         Verb::Get(args) => get::run(args, &global.session().await?).await,
+        Verb::Rollout(command) => rollout::run(command, &global.session().await?).await,
     }
 }

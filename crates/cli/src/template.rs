@@ -121,7 +121,8 @@ fn one(out: &mut Writer, c: &Value) {
             lines.iter().for_each(|line| out.line(3, line));
         }
     }
-    for (title, field) in [("Liveness", "livenessProbe"), ("Readiness", "readinessProbe"), ("Startup", "startupProbe")] {
+    for (title, field) in [("Liveness", "livenessProbe"), ("Readiness", "readinessProbe"), ("Startup", "startupProbe")]
+    {
         if c[field].is_object() {
             out.line(2, &format!("{title}:\t{}", probe(&c[field])));
         }
@@ -145,7 +146,8 @@ pub fn probe(p: &Value) -> String {
         format!("exec [{}]", items(&p["exec"]["command"]).iter().map(text).collect::<Vec<_>>().join(" "))
     } else if let Some(http) = p["httpGet"].as_object() {
         let get = |name: &str| http.get(name).map(text).unwrap_or_default();
-        let scheme = Some(get("scheme")).filter(|s| !s.is_empty()).map(|s| s.to_lowercase()).unwrap_or_else(|| "http".into());
+        let scheme =
+            Some(get("scheme")).filter(|s| !s.is_empty()).map(|s| s.to_lowercase()).unwrap_or_else(|| "http".into());
         format!("http-get {scheme}://{}:{}{}", get("host"), get("port"), get("path"))
     } else if p["tcpSocket"].is_object() {
         format!("tcp-socket {}:{}", text(&p["tcpSocket"]["host"]), text(&p["tcpSocket"]["port"]))
@@ -162,10 +164,16 @@ fn environment(out: &mut Writer, c: &Value) {
     if !from.is_empty() {
         out.line(2, "Environment Variables from:");
         for source in from {
-            let (kind, reference) =
-                if source["configMapRef"].is_object() { ("ConfigMap", &source["configMapRef"]) } else { ("Secret", &source["secretRef"]) };
+            let (kind, reference) = if source["configMapRef"].is_object() {
+                ("ConfigMap", &source["configMapRef"])
+            } else {
+                ("Secret", &source["secretRef"])
+            };
             let prefix = source["prefix"].as_str().map(|p| format!(" with prefix '{p}'")).unwrap_or_default();
-            out.line(3, &format!("{}\t{kind}{prefix}\tOptional: {}", text(&reference["name"]), reference["optional"] == true));
+            out.line(
+                3,
+                &format!("{}\t{kind}{prefix}\tOptional: {}", text(&reference["name"]), reference["optional"] == true),
+            );
         }
     }
     let all = items(&c["env"]);
@@ -183,9 +191,10 @@ fn environment(out: &mut Writer, c: &Value) {
         } else if source["resourceFieldRef"].is_object() {
             let r = &source["resourceFieldRef"];
             format!("{} ({})", text(&r["divisor"]), text(&r["resource"]))
-        } else if let Some((kind, reference)) = [("secret", &source["secretKeyRef"]), ("config map", &source["configMapKeyRef"])]
-            .into_iter()
-            .find(|(_, r)| r.is_object())
+        } else if let Some((kind, reference)) =
+            [("secret", &source["secretKeyRef"]), ("config map", &source["configMapKeyRef"])]
+                .into_iter()
+                .find(|(_, r)| r.is_object())
         {
             format!(
                 "<set to the key '{}' in {kind} '{}'>\tOptional: {}",
@@ -241,16 +250,28 @@ fn source(v: &Value) -> (String, Vec<String>) {
     if let Some(s) = v["emptyDir"].as_object() {
         let medium = s.get("medium").map(text).unwrap_or_default();
         let limit = s.get("sizeLimit").map(text).unwrap_or_else(|| "<unset>".into());
-        ("EmptyDir (a temporary directory that shares a pod's lifetime)".into(), vec![format!("Medium:\t{medium}"), format!("SizeLimit:\t{limit}")])
+        (
+            "EmptyDir (a temporary directory that shares a pod's lifetime)".into(),
+            vec![format!("Medium:\t{medium}"), format!("SizeLimit:\t{limit}")],
+        )
     } else if v["hostPath"].is_object() {
         let h = &v["hostPath"];
-        ("HostPath (bare host directory volume)".into(), vec![format!("Path:\t{}", text(&h["path"])), format!("HostPathType:\t{}", text(&h["type"]))])
+        (
+            "HostPath (bare host directory volume)".into(),
+            vec![format!("Path:\t{}", text(&h["path"])), format!("HostPathType:\t{}", text(&h["type"]))],
+        )
     } else if v["secret"].is_object() {
         let s = &v["secret"];
-        ("Secret (a volume populated by a Secret)".into(), vec![format!("SecretName:\t{}", text(&s["secretName"])), optional(s)])
+        (
+            "Secret (a volume populated by a Secret)".into(),
+            vec![format!("SecretName:\t{}", text(&s["secretName"])), optional(s)],
+        )
     } else if v["configMap"].is_object() {
         let s = &v["configMap"];
-        ("ConfigMap (a volume populated by a ConfigMap)".into(), vec![format!("Name:\t{}", text(&s["name"])), optional(s)])
+        (
+            "ConfigMap (a volume populated by a ConfigMap)".into(),
+            vec![format!("Name:\t{}", text(&s["name"])), optional(s)],
+        )
     } else if v["persistentVolumeClaim"].is_object() {
         let s = &v["persistentVolumeClaim"];
         (

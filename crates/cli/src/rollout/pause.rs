@@ -22,7 +22,11 @@ pub async fn run(args: &Args, session: &Session, pause: bool) -> Result<()> {
         }
         if (target.object["spec"]["paused"] == true) == pause {
             let already = if pause { "is already paused" } else { "is not paused" };
-            errors.push(CliError::usage(format!("{label} {already}").replacen("deployment.apps/", "deployments.apps/", 0)));
+            errors.push(CliError::usage(format!("{label} {already}").replacen(
+                "deployment.apps/",
+                "deployments.apps/",
+                0,
+            )));
             continue;
         }
         let patch = json!({"spec": {"paused": pause.then_some(true)}});

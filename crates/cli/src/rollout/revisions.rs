@@ -35,7 +35,11 @@ pub async fn of(session: &Session, target: &Target) -> Result<BTreeMap<i64, Revi
     let mut revisions = BTreeMap::new();
     for object in list["items"].as_array().into_iter().flatten().filter(owned) {
         let annotations = &object["metadata"]["annotations"];
-        let number = if is_deployment { annotations[NUMBER].as_str().and_then(|n| n.parse().ok()) } else { object["revision"].as_i64() };
+        let number = if is_deployment {
+            annotations[NUMBER].as_str().and_then(|n| n.parse().ok())
+        } else {
+            object["revision"].as_i64()
+        };
         let Some(number) = number else { continue };
         let template = if is_deployment { &object["spec"]["template"] } else { &object["data"]["spec"]["template"] };
         let cause = annotations[CAUSE].as_str().unwrap_or_default().to_owned();

@@ -214,10 +214,22 @@ mod tests {
     fn deployments_in_every_state() {
         let cases = [
             (json!({"observedGeneration": 2}), "Waiting for deployment spec update to be observed..."),
-            (json!({"observedGeneration": 3, "replicas": 5, "updatedReplicas": 1}), "Waiting for deployment \"web\" rollout to finish: 1 out of 4 new replicas have been updated..."),
-            (json!({"observedGeneration": 3, "replicas": 5, "updatedReplicas": 4}), "Waiting for deployment \"web\" rollout to finish: 1 old replicas are pending termination..."),
-            (json!({"observedGeneration": 3, "replicas": 4, "updatedReplicas": 4, "availableReplicas": 3}), "Waiting for deployment \"web\" rollout to finish: 3 of 4 updated replicas are available..."),
-            (json!({"observedGeneration": 3, "replicas": 4, "updatedReplicas": 4, "availableReplicas": 4}), "deployment \"web\" successfully rolled out (done)"),
+            (
+                json!({"observedGeneration": 3, "replicas": 5, "updatedReplicas": 1}),
+                "Waiting for deployment \"web\" rollout to finish: 1 out of 4 new replicas have been updated...",
+            ),
+            (
+                json!({"observedGeneration": 3, "replicas": 5, "updatedReplicas": 4}),
+                "Waiting for deployment \"web\" rollout to finish: 1 old replicas are pending termination...",
+            ),
+            (
+                json!({"observedGeneration": 3, "replicas": 4, "updatedReplicas": 4, "availableReplicas": 3}),
+                "Waiting for deployment \"web\" rollout to finish: 3 of 4 updated replicas are available...",
+            ),
+            (
+                json!({"observedGeneration": 3, "replicas": 4, "updatedReplicas": 4, "availableReplicas": 4}),
+                "deployment \"web\" successfully rolled out (done)",
+            ),
             (
                 json!({"observedGeneration": 3, "conditions": [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}]}),
                 "error: deployment \"web\" exceeded its progress deadline",

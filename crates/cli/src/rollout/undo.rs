@@ -33,11 +33,8 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     for target in targets {
         let name = target.name.clone();
         let all = revisions::of(session, &target).await?;
-        let wanted = if args.to_revision == 0 {
-            all.iter().rev().nth(1).map(|(_, r)| r)
-        } else {
-            all.get(&args.to_revision)
-        };
+        let wanted =
+            if args.to_revision == 0 { all.iter().rev().nth(1).map(|(_, r)| r) } else { all.get(&args.to_revision) };
         let Some(revision) = wanted else {
             errors.push(CliError::usage(if args.to_revision > 0 {
                 format!("unable to find specified revision {} in history", args.to_revision)
@@ -47,9 +44,9 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
             continue;
         };
         if target.object["spec"]["paused"] == true {
-            errors.push(CliError::usage(format!(
-                "you cannot rollback a paused deployment; resume it first with 'kubectl rollout resume deployment/{name}' and try again"
-            )));
+            errors.push(CliError::usage(
+                "you cannot rollback a paused deployment; resume it first with 'kubectl rollout resume' and try again",
+            ));
             continue;
         }
         let mut template = revision.template.clone();
@@ -67,6 +64,12 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
                 args.to_revision
             ))?;
             continue;
+        }
+        if target.object["metadata"]["annotations"].get(OWN[0]).is_some() {
+            eprintln!(
+                "Warning: resource {}/{name} was previously managed with 'kubectl apply'. Rolling back will not update the {} annotation, which may cause unexpected behavior on future 'kubectl apply' operations. Consider using 'kubectl apply' with your previous configuration file instead.",
+                target.resource.plural, OWN[0]
+            );
         }
         let patch = patch(&target.object, template, &revision.annotations);
         let dry = if args.dry_run == "server" { "?dryRun=All" } else { "" };
