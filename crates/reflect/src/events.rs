@@ -131,8 +131,9 @@ fn event(note: &Note, source: &EventSource, namespace: &str, message: String) ->
 
 /// Object, type and reason.
 type Similar = (String, EventType, String);
-/// An event that counts up: similar ones with the same message, or (without a message) all similar ones combined.
-type Identity = (Similar, Option<String>);
+/// An event that counts up: similar ones with the same message about the same part of the object, or (without these) all similar
+/// ones combined.
+type Identity = (Similar, Option<(String, Option<String>)>);
 
 enum Decision {
     Drop,
@@ -182,7 +183,8 @@ impl Correlator {
         let (identity, message) = if group.messages.len() > SIMILAR {
             ((similar, None), format!("(combined from similar events): {}", note.message))
         } else {
-            ((similar, Some(note.message.clone())), note.message.clone())
+            let part = note.about.field_path.clone();
+            ((similar, Some((note.message.clone(), part))), note.message.clone())
         };
         if !self.allowed(object, now) {
             return Decision::Drop;
@@ -249,6 +251,17 @@ mod tests {
             matches!(c.decide(&note("b", "x"), Instant::now()), Decision::New { .. }),
             "another object is not cut off"
         );
+        let part = |name: &str| {
+            let mut note = note("c", "x");
+            note.about.field_path = Some(format!("spec.containers{{{name}}}"));
+            note
+        };
+        for name in ["one", "two"] {
+            let decided = c.decide(&part(name), Instant::now());
+            let Decision::New { identity, .. } = decided else { panic!("{name} is another container") };
+            c.made(identity, name.to_owned());
+        }
+        assert!(matches!(c.decide(&part("two"), Instant::now()), Decision::Again { name, .. } if name == "two"));
         tokio::time::advance(SPAM_REFILL).await;
         assert!(!matches!(c.decide(&note("a", "later"), Instant::now()), Decision::Drop));
     }

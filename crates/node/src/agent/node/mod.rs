@@ -64,6 +64,9 @@ impl Keeper {
     pub async fn keep(&self, shutdown: CancellationToken) {
         let Some(mut known) = self.register_until_done(&shutdown).await else { return };
         self.recorder.record(reference(&self.identity.name), EventType::Normal, "Starting", "Starting kubelet.");
+        if let Some(status) = &known.status {
+            self.tell(None, status);
+        }
         let uid = known.metadata.uid.clone().unwrap_or_default();
         let mut renewals = tokio::time::interval(RENEWAL);
         let mut looks = tokio::time::interval(LOOK);
