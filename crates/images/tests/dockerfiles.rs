@@ -88,10 +88,10 @@ fn comparable(config: &Value) -> Value {
         !name.starts_with("Attach") && !matches!(name.as_str(), "Hostname" | "OpenStdin" | "StdinOnce" | "Tty")
     });
     // buildah keeps a range as it is written, BuildKit writes its ports.
-    if let Some(ports) = fields.get_mut("ExposedPorts").and_then(Value::as_object_mut) {
-        if ports.remove("8000-8002/tcp").is_some() {
-            ports.extend(["8000/tcp", "8001/tcp", "8002/tcp"].map(|p| (p.to_owned(), json!({}))));
-        }
+    if let Some(ports) = fields.get_mut("ExposedPorts").and_then(Value::as_object_mut)
+        && ports.remove("8000-8002/tcp").is_some()
+    {
+        ports.extend(["8000/tcp", "8001/tcp", "8002/tcp"].map(|p| (p.to_owned(), json!({}))));
     }
     if let Some(env) = fields.get_mut("Env").and_then(Value::as_array_mut) {
         env.sort_by_key(ToString::to_string);

@@ -83,3 +83,14 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    /// Two flags of one name, also a global one and a command's own, are an error here and not at a person's first use.
+    #[test]
+    fn arguments_do_not_collide() {
+        super::Cli::command().debug_assert();
+    }
+}

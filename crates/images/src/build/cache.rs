@@ -50,8 +50,15 @@ impl<'s> Cache<'s> {
         self.store.root().join("cache")
     }
 
+    /// What a step came to; that it was asked for is noted in the record's time.
     pub fn find(&self, key: &Digest) -> Option<Step> {
-        Step::read(&self.dir().join(format!("{}.json", key.hex())))
+        let path = self.dir().join(format!("{}.json", key.hex()));
+        let step = Step::read(&path)?;
+        let touched = std::fs::File::options().append(true).open(&path).and_then(|f| f.set_modified(SystemTime::now()));
+        if let Err(error) = touched {
+            tracing::debug!(%error, "cannot note that a step was asked for");
+        }
+        Some(step)
     }
 
     pub fn remember(&self, key: &Digest, step: &Step) -> io::Result<()> {
@@ -93,7 +100,7 @@ impl<'s> Cache<'s> {
         Ok(digest)
     }
 
-    /// The directory of a cache mount, made if it is not there. `keep` names it.
+    /// The directory of a cache mount, made if it is not there.
     pub fn mount(&self, id: &str) -> io::Result<PathBuf> {
         let dir = self.dir().join("mounts").join(Digest::of(id.as_bytes()).hex());
         std::fs::create_dir_all(&dir)?;

@@ -88,7 +88,15 @@ impl ImageStore {
         let work = Arc::new(self.work_async().await?);
         self.layers(reference, &work, &found, &config, progress.as_deref()).await?;
         let (store, reference) = (self.clone(), reference.clone());
-        blocking(move || store.keep_pulled(&work, &reference, &found, &config_bytes)).await
+        let image = blocking(move || store.keep_pulled(&work, &reference, &found, &config_bytes)).await?;
+        // Nobody waits for the disk: until then a power failure only means that the layers are unpacked again.
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.settle() {
+                tracing::warn!(%error, "cannot synchronize the image store");
+            }
+        });
+        Ok(image)
     }
 
     /// Asks mirrors and the registry what the name stands for.

@@ -13,6 +13,12 @@ use std::time::{Duration, Instant};
 /// How long to wait for builds and pulls to end before what they may rely on is left for the next time.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// A build step that nobody asked for in this time is not remembered.
+const FORGOTTEN: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// Small files (`f…`, `c…`) are renamed to where they belong without a lock, at once.
+const AT_ONCE: Duration = Duration::from_secs(600);
+
 /// What was taken away.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Freed {
@@ -80,9 +86,13 @@ impl ImageStore {
         let Some(_lock) = self.lock_patiently()? else { return Ok(0) };
         let mine = mine?;
         let needed = self.needed(&self.names()?)?;
+        let cached = self.cached_layers()?;
         let mut bytes = 0;
-        for key in mine.difference(&needed.layers) {
-            bytes += self.remove_layer(key)?;
+        // Its own, also if the build cache remembers them, and what earlier removals had to leave.
+        for key in self.layer_keys()? {
+            if !needed.layers.contains(&key) && (mine.contains(&key) || !cached.contains(&key)) {
+                bytes += self.remove_layer(&key)?;
+            }
         }
         bytes += self.collect_blobs(&needed)?;
         Ok(bytes)
@@ -125,8 +135,12 @@ impl ImageStore {
         let dir = self.root().join("tmp");
         for entry in fs::read_dir(&dir).context(|| dir.display())? {
             let entry = entry.context(|| dir.display())?;
-            let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
-            if is_dir { files::remove_dir(&entry.path())? } else { files::remove(&entry.path())? }
+            let Ok(metadata) = entry.metadata() else { continue };
+            let fresh = metadata.modified().is_ok_and(|m| m.elapsed().is_ok_and(|age| age < AT_ONCE));
+            if fresh && entry.file_name().to_str().is_some_and(|name| name.starts_with(['f', 'c'])) {
+                continue;
+            }
+            if metadata.is_dir() { files::remove_dir(&entry.path())? } else { files::remove(&entry.path())? }
         }
         let dir = self.root().join("layers");
         for entry in fs::read_dir(&dir).context(|| dir.display())? {
@@ -184,13 +198,16 @@ impl ImageStore {
         Ok(bytes)
     }
 
-    /// Layers that steps in the build cache came to.
+    /// Layers that steps in the build cache came to. Steps that no build asked for in a long time are forgotten.
     fn cached_layers(&self) -> Result<HashSet<Digest>> {
         let dir = self.root().join("cache");
         let mut layers = HashSet::new();
         for entry in fs::read_dir(&dir).context(|| dir.display())? {
             let entry = entry.context(|| dir.display())?;
-            if let Some(step) = crate::build::cache::Step::read(&entry.path()) {
+            let metadata = entry.metadata().context(|| dir.display())?;
+            if metadata.is_file() && metadata.modified().is_ok_and(|m| m.elapsed().is_ok_and(|age| age > FORGOTTEN)) {
+                files::remove(&entry.path())?;
+            } else if let Some(step) = crate::build::cache::Step::read(&entry.path()) {
                 layers.extend(step.layer);
             }
         }
