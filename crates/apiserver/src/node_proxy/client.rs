@@ -9,6 +9,7 @@ use isopod_api::k8s::api::core::v1::Node;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,10 @@ use tokio_rustls::TlsConnector;
 
 /// A node that does not answer within it is down for this request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A machine that is gone without a word ends its streams within a minute; a quiet log or shell may last for ever.
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
 
 /// Certificates that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -115,6 +120,7 @@ impl Connector {
     async fn connect(&self, address: &Address) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
         let stream = TcpStream::connect((address.host.as_str(), address.port)).await?;
         stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
         let name = ServerName::try_from(address.host.clone()).map_err(io::Error::other)?;
         self.0.connect(name, stream).await
     }

@@ -4,6 +4,7 @@ use super::{Agent, answer, endpoints};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{SockRef, TcpKeepalive};
 use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
@@ -16,6 +17,10 @@ use tokio_rustls::server::TlsStream;
 /// Connections at once. Every stream of a person is one, with up to 0.5 MB of buffers: 1024 are 512 MB at the very worst.
 const MAX_CONNECTIONS: usize = 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An API server that is gone without a word ends its streams, and so their commands, within a minute.
+const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
 
 pub async fn serve(
     agent: Arc<Agent>,
@@ -58,6 +63,7 @@ pub async fn serve(
 
 async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
     tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await?
 }
 
