@@ -260,3 +260,25 @@ fn context_permissions_count_and_owners_do_not() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
     assert!(!site.build_ok("owned", "FROM base\nCOPY tool /tool\n", &[]).contains("from the cache"));
 }
+
+#[test]
+fn what_a_container_stands_on_stays() {
+    let site = Site::new();
+    site.write("a", "1");
+    site.build_ok("used", "FROM scratch\nCOPY a /a\n", &[]);
+    site.build_ok("free", "FROM scratch\nCOPY a /b\n", &[]);
+    // As the runtime links a container's layers.
+    let links = site.data.join("runtime/sandboxes/s1/containers/c1/links");
+    std::fs::create_dir_all(&links).unwrap();
+    let layer = site.store().lookup("used").unwrap().unwrap().layers.pop().unwrap();
+    std::os::unix::fs::symlink(&layer, links.join("0")).unwrap();
+    let refused = site.command(&["image", "rm", "--force", "used"]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is used by a container"));
+    let pruned = site.ok(&["image", "prune", "--all", "--force"]);
+    assert!(pruned.contains("Untagged: free:latest") && !pruned.contains("used"), "{pruned}");
+    assert!(layer.join("a").exists());
+    std::fs::remove_file(links.join("0")).unwrap();
+    assert!(site.ok(&["image", "rm", "used"]).contains("Untagged: used:latest"));
+    assert!(!layer.exists());
+}

@@ -189,3 +189,38 @@ fn what_a_dead_process_left_is_swept() {
     std::fs::write(tmp.path().join("version"), "isopod-images 99\n").unwrap();
     assert!(ImageStore::open(tmp.path()).is_err_and(|e| e.to_string().contains("unknown format")));
 }
+
+/// buildah and skopeo write `layer.tar` as a link to the file that `manifest.json` names; older dockers name the link.
+#[test]
+fn links_in_an_archive_are_followed_within_it() {
+    let layer = rootfs(&[("file", "in the layer")]);
+    let diff_id = isopod_images::digest::Digest::of(&layer);
+    let config =
+        format!(r#"{{"architecture":"amd64","os":"linux","rootfs":{{"type":"layers","diff_ids":["{diff_id}"]}}}}"#);
+    let archive = |link: &str, target: &str| {
+        let mut builder = Builder::new(Vec::new());
+        let manifest = format!(r#"[{{"Config":"c.json","RepoTags":["linked:v1"],"Layers":["{link}"]}}]"#);
+        for (name, content) in
+            [("real.tar", layer.as_slice()), ("c.json", config.as_bytes()), ("manifest.json", manifest.as_bytes())]
+        {
+            let mut header = Header::new_gnu();
+            header.set_size(content.len() as u64);
+            builder.append_data(&mut header, name, content).unwrap();
+        }
+        let mut header = Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_size(0);
+        builder.append_link(&mut header, "old/layer.tar", target).unwrap();
+        std::io::Cursor::new(builder.into_inner().unwrap())
+    };
+    let tmp = tempfile::tempdir().unwrap();
+    let store = ImageStore::open(tmp.path()).unwrap();
+    for link in ["real.tar", "old/layer.tar"] {
+        store.load_stream(archive(link, "../real.tar")).unwrap();
+        let image = store.lookup("linked:v1").unwrap().unwrap();
+        assert_eq!(std::fs::read_to_string(image.layers[0].join("file")).unwrap(), "in the layer");
+    }
+    for out in ["/etc/hostname", "../../../../etc/hostname", "layer.tar"] {
+        assert!(matches!(store.load_stream(archive("old/layer.tar", out)), Err(ImageError::Corrupt { .. })), "{out}");
+    }
+}

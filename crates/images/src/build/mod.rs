@@ -98,11 +98,7 @@ pub enum Secret {
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     #[error("{file}, {error}")]
-    Syntax {
-        file: String,
-        #[source]
-        error: SyntaxError,
-    },
+    Syntax { file: String, error: SyntaxError },
     /// An instruction that cannot be carried out.
     #[error("{file}, line {line}: {instruction}: {message}")]
     Step { file: String, line: usize, instruction: String, message: String },
