@@ -60,6 +60,11 @@ fn what_is_detached_is_gone_and_its_address_rests() {
     machine.host.block_on(machine.links.detach("uid-two")).unwrap();
     machine.host.block_on(machine.links.detach("uid-two")).unwrap();
     assert_eq!(one.namespace.ask(two.at(80)), "unreachable");
+    // the same namespace once more
+    let address = machine.host.block_on(machine.links.attach(&two.attachment)).unwrap();
+    assert_ne!(address, two.address);
+    assert!(one.namespace.ask((address, 80)).starts_with("two "));
+    machine.host.block_on(machine.links.detach("uid-two")).unwrap();
     machine.restart();
     let three = machine.pod("three");
     assert!(three.address != two.address && three.address != one.address);
@@ -120,4 +125,15 @@ fn clusters_live_side_by_side() {
     one.host.run(|| Links::remove_all(&config)).unwrap();
     assert_eq!(one.host.ask(mine.at(80)), "mine 10.77.0.1", "what is removed is its own only");
     assert!(!one.host.ip("-o link").contains(&config.bridge()));
+}
+
+/// Nobody repeats a datagram: it shows whether a link works from the moment `attach` returns.
+#[test]
+fn nothing_is_lost_on_a_new_link() {
+    let machine = Machine::new("first");
+    for n in 0..30 {
+        let pod = machine.pod(&n.to_string());
+        pod.namespace.serve_udp("0.0.0.0:53", "pod");
+        assert_eq!(machine.host.ask_udp(pod.at(53)), "pod 10.77.0.1", "pod {n}");
+    }
 }

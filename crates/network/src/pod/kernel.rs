@@ -22,6 +22,8 @@ pub(crate) struct Link {
     /// Up and with a carrier.
     pub(crate) running: bool,
     pub(crate) loopback: bool,
+    /// It sends: a link whose carrier came after it was set up drops everything until the kernel has got round to it.
+    pub(crate) sends: bool,
 }
 
 /// An IPv4 address as listed.
@@ -51,6 +53,7 @@ impl Route {
 }
 
 /// One end of a veth pair to be made.
+#[derive(Clone, Copy)]
 pub(crate) struct End<'a> {
     pub(crate) name: &'a str,
     pub(crate) hardware: [u8; 6],
@@ -113,6 +116,11 @@ impl Rtnetlink {
 
     pub(crate) fn set_up(&mut self, index: u32) -> io::Result<()> {
         self.0.request(Message::new(libc::RTM_NEWLINK, 0, &link_header(index, IFF_UP, IFF_UP))).map(drop)
+    }
+
+    /// The same by number, which no later link has.
+    pub(crate) fn delete_link_number(&mut self, index: u32) -> io::Result<()> {
+        tolerate(self.0.request(Message::new(libc::RTM_DELLINK, 0, &link_header(index, 0, 0))), &[libc::ENODEV])
     }
 
     /// A link that is gone already is deleted.
@@ -228,6 +236,7 @@ fn link(answer: &Answer) -> Option<Link> {
         mtu: attributes.u32(libc::IFLA_MTU).unwrap_or(1500),
         running: flags & IFF_UP != 0 && flags & IFF_LOWER_UP != 0,
         loopback: flags & libc::IFF_LOOPBACK as u32 != 0,
+        sends: attributes.text(libc::IFLA_QDISC) != Some("noop"),
     })
 }
 

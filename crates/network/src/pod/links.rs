@@ -5,6 +5,7 @@ use super::firewall;
 use super::kernel::Rtnetlink;
 use super::passage;
 use super::plumb::{self, kernel};
+use super::reaper::Reaper;
 use crate::conntrack;
 use crate::contract::{Attachment, NetworkError, PodNetwork, Result};
 use crate::netlink::Socket;
@@ -35,6 +36,7 @@ struct State {
     net: Rtnetlink,
     firewall: Table,
     netfilter: Socket,
+    reaper: Reaper,
 }
 
 impl Links {
@@ -54,10 +56,11 @@ impl Links {
         firewall.change(parts).map_err(kernel("program the pods' rules"))?;
         let mut netfilter = Socket::open(libc::NETLINK_NETFILTER).map_err(kernel("open netfilter"))?;
         passage::open(&config, &mut netfilter)?;
+        let reaper = Reaper::start().map_err(kernel("start a thread"))?;
         let found = config.node_address.or(uplink.as_ref().map(|uplink| uplink.address));
         let node_address = found.unwrap_or_else(|| config.bridge_address());
         let mtu = uplink.map_or(1500, |uplink| uplink.link.mtu);
-        let state = State { book, net, firewall, netfilter };
+        let state = State { book, net, firewall, netfilter, reaper };
         Ok(Self { inner: Arc::new(Inner { config, node_address, mtu, state: Mutex::new(state) }) })
     }
 
@@ -122,7 +125,7 @@ impl Inner {
     /// the same pod finds again.
     fn attach(&self, pod: &Attachment) -> Result<IpAddr> {
         let mut state = self.state.lock();
-        let State { book, net, firewall, netfilter } = &mut *state;
+        let State { book, net, firewall, netfilter, .. } = &mut *state;
         let before = book.pods.get(&pod.uid).cloned();
         let address = book.take(self.config.pod_cidr, &pod.uid, &pod.pod, &pod.host_ports, seconds())?;
         let entry = book.pods.get(&pod.uid);
@@ -140,14 +143,13 @@ impl Inner {
     /// clients hang instead of being refused (measured).
     fn detach(&self, uid: &str) -> Result<()> {
         let mut state = self.state.lock();
-        let State { book, net, firewall, .. } = &mut *state;
+        let State { book, net, firewall, reaper, .. } = &mut *state;
         let Some(Entry { address, .. }) = book.pods.get(uid).cloned() else { return Ok(()) };
         firewall.change(vec![(uid.to_owned(), None)]).map_err(kernel("host ports"))?;
         if let Err(error) = conntrack::forget(address) {
             tracing::warn!(%error, %address, "tracked connections of a pod that is gone stay until they time out");
         }
-        let name = self.config.link(address);
-        net.delete_link(&name).map_err(kernel(format!("delete link {name}")))?;
+        plumb::disconnect(&self.config, net, address, reaper)?;
         book.give_back(uid, seconds());
         book.write(&book_path(&self.config))
     }

@@ -15,6 +15,7 @@ mod kernel;
 mod links;
 mod passage;
 mod plumb;
+mod reaper;
 mod sysctl;
 mod uplink;
 

@@ -1,6 +1,7 @@
 //! The pieces of a machine's pod network, made and taken away: the link that carries the service range, one link per pod.
 use super::config::{NetworkConfig, hardware};
 use super::kernel::{End, Route, Rtnetlink};
+use super::reaper::Reaper;
 use super::sysctl;
 use super::uplink::{self, Uplink};
 use crate::contract::{NetworkError, Result};
@@ -11,6 +12,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::time::Duration;
 
 /// What a pod routes everything to: a link-local address that only has to be the same in every pod (as Calico's).
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
@@ -22,6 +24,10 @@ const NODE_END: [u8; 2] = [0x0e, 0x58];
 /// Closed connections stay this long in connection tracking at most: the default of two minutes fills its table of 262,144 at
 /// 2,200 connections a second.
 const TIME_WAIT_SECONDS: u32 = 15;
+
+/// Link watch runs at once, at most a second later.
+const SENDING_PAUSE: Duration = Duration::from_millis(1);
+const SENDING_ATTEMPTS: u32 = 1500;
 
 pub(crate) fn kernel(context: impl Into<String>) -> impl FnOnce(io::Error) -> NetworkError {
     let context = context.into();
@@ -122,7 +128,15 @@ pub(crate) fn connect(
         let namespace = File::open(netns).map_err(kernel(context()))?;
         let near = End { name: &name, hardware: hardware(NODE_END, pod) };
         let far = End { name: POD_LINK, hardware: hardware(POD_END, pod) };
-        net.add_veth(near, far, namespace.as_fd(), mtu).map_err(kernel(context()))?;
+        match net.add_veth(near, far, namespace.as_fd(), mtu) {
+            // It was attached before, and its old link is not reaped yet.
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+                netns::within(netns, || Rtnetlink::open()?.delete_link(POD_LINK)).map_err(kernel(context()))?;
+                net.add_veth(near, far, namespace.as_fd(), mtu)
+            }
+            other => other,
+        }
+        .map_err(kernel(context()))?;
     }
     let index = require(net, &name)?;
     // Before the link is up: nothing else may be sent on it.
@@ -135,8 +149,31 @@ pub(crate) fn connect(
     net.set_route(&route).map_err(kernel(context()))?;
     if !connected {
         netns::within(netns, || furnish(pod)).map_err(kernel(context()))?;
+        until_sending(net, &name).map_err(kernel(context()))?;
     }
     Ok(())
+}
+
+/// Waits until the machine's end sends. It was set up before it had a carrier, and until the kernel's link watch has run, what is sent
+/// to the pod is lost without a word: a probe's first SYN, to be repeated a second later. Asking makes newer kernels (6.8) run it.
+fn until_sending(net: &mut Rtnetlink, name: &str) -> io::Result<()> {
+    for _ in 0..SENDING_ATTEMPTS {
+        if net.link(name)?.is_none_or(|link| link.sends) {
+            return Ok(());
+        }
+        std::thread::sleep(SENDING_PAUSE);
+    }
+    tracing::warn!(name, "the link does not send yet");
+    Ok(())
+}
+
+/// Takes the machine's way to the pod away; its link goes soon after.
+pub(crate) fn disconnect(config: &NetworkConfig, net: &mut Rtnetlink, pod: Ipv4Addr, reaper: &Reaper) -> Result<()> {
+    let name = config.link(pod);
+    let context = || format!("delete link {name}");
+    let Some(link) = net.link(&name).map_err(kernel(context()))? else { return Ok(()) };
+    net.delete_route(&Route::to(pod.into(), Some(link.index))).map_err(kernel(context()))?;
+    reaper.take(link.index, net).map_err(kernel(context()))
 }
 
 /// Whether this namespace has the pod's link with its address and default route.

@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     fn link(index: u32, name: &str, running: bool) -> Link {
-        Link { index, name: name.into(), mtu: 1500, running, loopback: name == "lo" }
+        Link { index, name: name.into(), mtu: 1500, running, loopback: name == "lo", sends: true }
     }
 
     fn address(link: u32, last: u8, global: bool) -> Address {

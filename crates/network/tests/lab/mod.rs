@@ -186,7 +186,11 @@ impl Machine {
     }
 
     pub fn pod_with_ports(&self, name: &str, host_ports: &[HostPort]) -> Pod {
-        let namespace = Namespace::new();
+        self.pod_in(Namespace::new(), name, host_ports)
+    }
+
+    /// A pod whose namespace is there already.
+    pub fn pod_in(&self, namespace: Namespace, name: &str, host_ports: &[HostPort]) -> Pod {
         let attachment = Attachment {
             uid: format!("uid-{name}"),
             pod: format!("default/{name}"),
