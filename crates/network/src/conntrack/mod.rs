@@ -54,17 +54,12 @@ pub(crate) enum End {
     Server,
 }
 
-/// Forgets all connections from or to the address.
-pub(crate) fn forget(address: Ipv4Addr) -> io::Result<usize> {
+/// Forgets all connections that the address answers or began.
+pub(crate) fn forget(address: Ipv4Addr, end: End) -> io::Result<usize> {
     let mut socket = Socket::open(libc::NETLINK_NETFILTER)?;
-    let mut count = 0;
-    for end in [End::Client, End::Server] {
-        for flow in list(&mut socket, address, end)? {
-            delete(&mut socket, &flow)?;
-            count += 1;
-        }
-    }
-    Ok(count)
+    let flows = list(&mut socket, address, end)?;
+    flows.iter().try_for_each(|flow| delete(&mut socket, flow))?;
+    Ok(flows.len())
 }
 
 /// Forgets UDP flows that were translated to one of these endpoints: nothing else ends them as long as the client goes on sending.

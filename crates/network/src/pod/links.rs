@@ -6,7 +6,7 @@ use super::kernel::Rtnetlink;
 use super::passage;
 use super::plumb::{self, kernel};
 use super::reaper::Reaper;
-use crate::conntrack;
+use crate::conntrack::{self, End};
 use crate::contract::{Attachment, NetworkError, PodNetwork, Result};
 use crate::netlink::Socket;
 use crate::nft::Table;
@@ -142,13 +142,19 @@ impl Inner {
     /// First nothing new may come in, then what flows is forgotten, then the link goes, then the address rests: in any other order
     /// clients hang instead of being refused (measured).
     fn detach(&self, uid: &str) -> Result<()> {
-        let mut state = self.state.lock();
-        let State { book, net, firewall, reaper, .. } = &mut *state;
-        let Some(Entry { address, .. }) = book.pods.get(uid).cloned() else { return Ok(()) };
-        firewall.change(vec![(uid.to_owned(), None)]).map_err(kernel("host ports"))?;
-        if let Err(error) = conntrack::forget(address) {
-            tracing::warn!(%error, %address, "tracked connections of a pod that is gone stay until they time out");
+        let address = {
+            let mut state = self.state.lock();
+            let State { book, firewall, .. } = &mut *state;
+            let Some(Entry { address, .. }) = book.pods.get(uid).cloned() else { return Ok(()) };
+            firewall.change(vec![(uid.to_owned(), None)]).map_err(kernel("host ports"))?;
+            address
+        };
+        // Other pods need not wait for this.
+        if let Err(error) = conntrack::forget(address, End::Server) {
+            tracing::warn!(%error, %address, "tracked connections to a pod that is gone stay until they time out");
         }
+        let mut state = self.state.lock();
+        let State { book, net, reaper, .. } = &mut *state;
         plumb::disconnect(&self.config, net, address, reaper)?;
         book.give_back(uid, seconds());
         book.write(&book_path(&self.config))

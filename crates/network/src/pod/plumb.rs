@@ -1,7 +1,7 @@
 //! The pieces of a machine's pod network, made and taken away: the link that carries the service range, one link per pod.
 use super::config::{NetworkConfig, hardware};
 use super::kernel::{End, Route, Rtnetlink};
-use super::reaper::Reaper;
+use super::reaper::{Reaper, Remains};
 use super::sysctl;
 use super::uplink::{self, Uplink};
 use crate::contract::{NetworkError, Result};
@@ -173,7 +173,8 @@ pub(crate) fn disconnect(config: &NetworkConfig, net: &mut Rtnetlink, pod: Ipv4A
     let context = || format!("delete link {name}");
     let Some(link) = net.link(&name).map_err(kernel(context()))? else { return Ok(()) };
     net.delete_route(&Route::to(pod.into(), Some(link.index))).map_err(kernel(context()))?;
-    reaper.take(link.index, net).map_err(kernel(context()))
+    reaper.take(Remains { address: pod, link: link.index }, net);
+    Ok(())
 }
 
 /// Whether this namespace has the pod's link with its address and default route.
