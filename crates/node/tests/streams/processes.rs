@@ -51,7 +51,7 @@ impl Runtime for Processes {
     async fn create_sandbox(&self, config: SandboxConfig) -> Result<SandboxId> {
         self.0.create_sandbox(config).await
     }
-    async fn set_addresses(&self, id: &SandboxId, addresses: Vec<std::net::IpAddr>) -> Result<()> {
+    async fn set_addresses(&self, id: &SandboxId, addresses: Vec<IpAddr>) -> Result<()> {
         self.0.set_addresses(id, addresses).await
     }
     async fn stop_sandbox(&self, id: &SandboxId) -> Result<()> {
@@ -98,9 +98,6 @@ impl Runtime for Processes {
     }
     async fn attach(&self, id: &ContainerId, streams: Streams) -> Result<Session> {
         self.0.attach(id, streams).await
-    }
-    async fn set_addresses(&self, id: &SandboxId, addresses: Vec<IpAddr>) -> Result<()> {
-        self.0.set_addresses(id, addresses).await
     }
     async fn reopen_log(&self, id: &ContainerId) -> Result<()> {
         self.0.reopen_log(id).await
