@@ -9,6 +9,7 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 /// Version of the format that this build writes. Fields may be added within a version, and are then optional.
@@ -89,7 +90,12 @@ enum Durability {
     PowerLoss,
 }
 
+/// One writer at a time in a process; of several processes only one ever writes a sandbox's record, its supervisor or who buries
+/// that.
+static WRITING: Mutex<()> = Mutex::new(());
+
 fn replace(directory: &Path, path: &Path, bytes: &[u8], durability: Durability) -> io::Result<()> {
+    let _alone = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let new = directory.join(NEW);
     let mut file = File::create(&new)?;
     file.write_all(bytes)?;

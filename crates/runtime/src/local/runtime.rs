@@ -100,7 +100,7 @@ impl Runtime for Local {
             Err(error) => Err(error),
             Ok(Found::Dead(record)) => {
                 if record.sandbox.state == SandboxState::Ready {
-                    self.bury(id).await?;
+                    gone_is_done(self.bury(id).await)?;
                 }
                 Ok(())
             }
@@ -110,7 +110,7 @@ impl Runtime for Local {
                     // It may have been on its way down already, and gone before it could answer.
                     Ok(Err(error)) => match self.find(id).await {
                         Ok(Found::Alive(_)) => Err(error),
-                        _ => self.record(id).await.map(drop),
+                        _ => gone_is_done(self.record(id).await),
                     },
                     Err(_) => {
                         tracing::warn!(sandbox = %id, "a pod's supervisor does not end: killing it");
@@ -275,6 +275,14 @@ impl Runtime for Local {
             }
         })
         .boxed()
+    }
+}
+
+/// Stopping what somebody else removes at the same moment is a success.
+fn gone_is_done<T>(result: Result<T>) -> Result<()> {
+    match result {
+        Err(RuntimeError::NotFound { .. }) | Ok(_) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
 use std::{
     collections::BTreeSet,
     fs::{File, OpenOptions, TryLockError},
+    io::ErrorKind,
     path::Path,
     time::Duration,
 };
@@ -17,6 +18,9 @@ pub(super) const CGROUP_NOTE: &str = "cgroup";
 
 /// How often a sandbox that is being made is looked at.
 const AGAIN: Duration = Duration::from_millis(100);
+
+/// How often a directory is removed in which something appears meanwhile.
+const REMOVE_TRIES: u32 = 20;
 
 /// Opens a sandbox's `shim.log` with its lock, which is held by whoever makes or keeps the sandbox. None: somebody does.
 pub(super) fn hold(directory: &Path) -> Result<Option<File>> {
@@ -157,7 +161,13 @@ impl Local {
                 container.pid = None;
             }
         }
-        record.save(&directory).map_err(|error| unavailable("write the sandbox's record", &error))?;
+        match record.save(&directory) {
+            // Removed meanwhile.
+            Err(RecordError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                return Err(RuntimeError::NotFound { what: "sandbox".into(), id: id.0.clone() });
+            }
+            saved => saved.map_err(|error| unavailable("write the sandbox's record", &error))?,
+        }
         Ok(record)
     }
 
@@ -179,10 +189,17 @@ impl Local {
 
 /// With all below it, which containers may have filled with anything. Idempotent.
 pub(super) async fn remove_directory(path: &Path) -> Result<()> {
-    match tokio::fs::remove_dir_all(path).await {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(unavailable(&format!("remove {}", path.display()), &error))
+    for tries in 0.. {
+        match tokio::fs::remove_dir_all(path).await {
+            // Whoever noticed the supervisor's death at the same moment has written that down here.
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && tries < REMOVE_TRIES => {
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(unavailable(&format!("remove {}", path.display()), &error));
+            }
+            _ => break,
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
