@@ -282,3 +282,72 @@ fn what_a_container_stands_on_stays() {
     assert!(site.ok(&["image", "rm", "used"]).contains("Untagged: used:latest"));
     assert!(!layer.exists());
 }
+
+/// Builds, lists and prunes of several processes at once: nobody takes from another what it needs.
+#[test]
+fn several_processes_share_a_store() {
+    let site = Site::new();
+    site.base();
+    site.write("a", "1");
+    let dockerfile =
+        |n: usize| format!("FROM base\nCOPY a /shared\nRUN echo {n} > /mine\nRUN cat /mine /shared > /both\n");
+    let building = std::sync::atomic::AtomicUsize::new(3);
+    std::thread::scope(|scope| {
+        for n in 0..3 {
+            let (site, building) = (&site, &building);
+            scope.spawn(move || {
+                for round in 0..3 {
+                    let (ok, text) = site.build(&format!("image{n}:r{round}"), &dockerfile(n), &["--no-cache"]);
+                    building.fetch_sub(usize::from(round == 2 || !ok), std::sync::atomic::Ordering::SeqCst);
+                    assert!(ok, "{text}");
+                }
+            });
+        }
+        while building.load(std::sync::atomic::Ordering::SeqCst) > 0 {
+            site.ok(&["image", "ls"]);
+            site.ok(&["image", "prune", "--force"]);
+        }
+    });
+    for n in 0..3 {
+        assert_eq!(site.read(&format!("image{n}:r2"), "both"), format!("{n}\n1"));
+        assert_eq!(site.id(&format!("image{n}:r0")), site.id(&format!("image{n}:r2")), "reproducible");
+    }
+    assert!(site.left_behind().is_empty());
+}
+
+/// How many processes have this in their command line.
+fn processes(mark: &str) -> usize {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = all.filter_map(|p| std::fs::read(p.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).contains(mark)).count()
+}
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition() {
+        assert!(begun.elapsed().as_secs() < 120, "{what}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_killed_build_takes_its_step_with_it_and_leaves_nothing() {
+    let site = Site::new();
+    site.base();
+    // A duration that no other process on the machine has.
+    let mark = format!("86400.{}", std::process::id());
+    let file = site.write("Dockerfile", format!("FROM base\nRUN sleep {mark}\n"));
+    let mut command = std::process::Command::new(support::BINARY);
+    command.arg(&site.data).arg("build").arg("-q").arg("-f").arg(&file).arg(&site.context);
+    let mut build = command.spawn().unwrap();
+    wait_for("the step begins", || processes(&format!("sleep\0{mark}")) > 0);
+    build.kill().unwrap();
+    build.wait().unwrap();
+    wait_for("the step ends with its build", || processes(&mark) == 0);
+    wait_for("what it left is swept", || {
+        site.ok(&["image", "ls"]);
+        site.left_behind().is_empty()
+    });
+    assert!(!std::fs::read_to_string("/proc/mounts").unwrap().contains(site.tmp.path().to_str().unwrap()));
+    site.build_ok("after", "FROM base\nRUN true\n", &[]);
+}
