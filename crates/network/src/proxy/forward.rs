@@ -16,6 +16,11 @@ use std::time::Duration;
 
 /// Pods tried for one request. With more than that unreachable, waiting is not what helps.
 const ATTEMPTS: usize = 8;
+/// Times a request is repeated that was sent and not answered: more would be a request that kills whoever gets it.
+const REPEATS: usize = 2;
+/// The first pod gets this long to accept, every further one twice as long. One that is on the network does so within milliseconds; a
+/// SYN that its full queue has dropped is sent again only after a second.
+const ACCEPT_WITHIN: Duration = Duration::from_millis(250);
 /// When all have refused: the table is about to say who takes their place.
 const BREATH: Duration = Duration::from_millis(20);
 
@@ -38,8 +43,8 @@ pub struct Port {
 enum Failed {
     /// It can be sent again.
     Unsent(Request<Outgoing>),
-    /// It was sent, to all we know.
-    Sent(hyper::Error),
+    /// It was sent, to all we know. With it again, if it may be repeated.
+    Unanswered(Option<Request<Outgoing>>, hyper::Error),
 }
 
 /// A request without a body that may be sent twice (RFC 9110 §9.2.2).
@@ -93,7 +98,9 @@ impl Forwarder {
 
     async fn send(&self, mut request: Request<Outgoing>, upgrade: bool) -> Result<Response<Answer>, Response<Answer>> {
         let mut tried: Vec<SocketAddr> = Vec::new();
+        let mut repeats = 0;
         for attempt in 0..ATTEMPTS {
+            let patience = ACCEPT_WITHIN * (1 << attempt.min(3));
             let eligible = Arc::clone(&self.port.eligible.read());
             let turn = self.port.turn.fetch_add(1, Ordering::Relaxed);
             let Some(address) = eligible.choose(turn, self.client, &tried) else {
@@ -106,9 +113,9 @@ impl Forwarder {
                 continue;
             };
             let upstream = if upgrade {
-                connect1(address).await.map(|sender| Upstream::Http1 { sender, reused: false })
+                connect1(address, patience).await.map(Upstream::Http1)
             } else {
-                self.pool.get(address, eligible.protocol).await
+                self.pool.get(address, eligible.protocol, patience).await
             };
             let upstream = match upstream {
                 Ok(upstream) => upstream,
@@ -118,16 +125,22 @@ impl Forwarder {
                     continue;
                 }
             };
+            // While we connected it may have been told to go: then nothing must be sent to it any more.
+            if !self.port.eligible.read().addresses.contains(&address) {
+                continue;
+            }
             match self.send_to(address, upstream, request).await {
                 Ok(response) => return Ok(response),
                 // Not counted as refused: a kept connection has ended, the pod may well be there.
                 Err(Failed::Unsent(again)) => request = again,
-                Err(Failed::Sent(error)) => {
+                Err(Failed::Unanswered(Some(again), error)) if repeats < REPEATS => {
+                    tracing::debug!(%address, %error, "request repeated");
+                    (request, repeats) = (again, repeats + 1);
+                }
+                Err(Failed::Unanswered(_, error)) => {
                     tracing::debug!(%address, %error, "request failed");
-                    return Err(refusal(
-                        StatusCode::BAD_GATEWAY,
-                        "the endpoint closed the connection without an answer",
-                    ));
+                    let text = "the endpoint closed the connection without an answer";
+                    return Err(refusal(StatusCode::BAD_GATEWAY, text));
                 }
             }
         }
@@ -140,30 +153,21 @@ impl Forwarder {
         upstream: Upstream,
         request: Request<Outgoing>,
     ) -> Result<Response<Answer>, Failed> {
-        match upstream {
-            Upstream::Http1 { mut sender, reused } => {
-                let copy = if reused { Copy::of(&request) } else { None };
-                match sender.try_send_request(request).await {
-                    Ok(response) => {
-                        let lease = Lease::new(&self.pool, address, sender);
-                        Ok(response.map(|body| Answer::of_pod(body, Some(lease))))
-                    }
-                    Err(mut error) => match (error.take_message(), copy) {
-                        (Some(request), _) => Err(Failed::Unsent(request)),
-                        // Most likely it crossed the pod's closing of an idle connection.
-                        (None, Some(copy)) => Err(Failed::Unsent(copy.again())),
-                        (None, None) => Err(Failed::Sent(error.into_error())),
-                    },
-                }
+        let copy = Copy::of(&request);
+        let sent = match upstream {
+            Upstream::Http1(mut sender) => sender.try_send_request(request).await.map(|response| {
+                let lease = Lease::new(&self.pool, address, sender);
+                response.map(|body| Answer::of_pod(body, Some(lease)))
+            }),
+            Upstream::Http2(mut sender) => {
+                sender.try_send_request(request).await.map(|response| response.map(|body| Answer::of_pod(body, None)))
             }
-            Upstream::Http2 { mut sender } => match sender.try_send_request(request).await {
-                Ok(response) => Ok(response.map(|body| Answer::of_pod(body, None))),
-                Err(mut error) => match error.take_message() {
-                    Some(request) => Err(Failed::Unsent(request)),
-                    None => Err(Failed::Sent(error.into_error())),
-                },
-            },
-        }
+        };
+        sent.map_err(|mut error| match error.take_message() {
+            Some(request) => Failed::Unsent(request),
+            // Most likely it crossed the pod's closing of an idle connection, or the pod's end.
+            None => Failed::Unanswered(copy.map(Copy::again), error.into_error()),
+        })
     }
 }
 

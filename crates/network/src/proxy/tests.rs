@@ -178,6 +178,31 @@ async fn a_pod_that_refuses_or_hangs_up_fails_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_may_be_repeated_is_when_a_pod_dies_over_it() {
+    let (a, proxy) = (Pod::start("a").await, proxy());
+    let dying = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let dying_at = dying.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = dying.accept().await.unwrap();
+            let _read = stream.read(&mut [0; 4096]).await;
+        }
+    });
+    let at = set(&proxy, Protocol::Http, vec![a.endpoint(true), endpoint(dying_at, true)]).await;
+    let mut sender = client(at).await;
+    assert_eq!(ask(&mut sender, 40).await, BTreeMap::from([("a".into(), 40)]));
+    let mut refused = 0;
+    for _ in 0..4 {
+        sender.ready().await.unwrap();
+        let post = Request::post("/").header("host", "web").body(Full::from("once")).unwrap();
+        let response = sender.send_request(post).await.unwrap();
+        refused += usize::from(response.status() == StatusCode::BAD_GATEWAY);
+        response.into_body().collect().await.unwrap();
+    }
+    assert_eq!(refused, 2, "what may not is answered for");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bodies_upgrades_and_old_clients_pass() {
     let (a, proxy) = (Pod::start("a").await, proxy());
     let at = set(&proxy, Protocol::Http, vec![a.endpoint(true)]).await;

@@ -11,8 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// A pod on the same network answers within a round trip, or after one lost SYN (1 s); then another is tried.
-const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// Connections kept per pod and worker: those of as many clients at once, more are closed after use.
 const KEPT: usize = 256;
 
@@ -21,14 +19,8 @@ pub type Http2 = http2::SendRequest<Outgoing>;
 
 /// A way to send a request to a pod.
 pub enum Upstream {
-    /// `reused`: it has carried requests before, so the pod may be closing it right now.
-    Http1 {
-        sender: Http1,
-        reused: bool,
-    },
-    Http2 {
-        sender: Http2,
-    },
+    Http1(Http1),
+    Http2(Http2),
 }
 
 /// Idle HTTP/1 connections, and the one HTTP/2 connection, by pod.
@@ -72,29 +64,29 @@ impl Pool {
         *self.live.lock() = live;
     }
 
-    pub async fn get(&self, address: SocketAddr, protocol: Protocol) -> io::Result<Upstream> {
+    pub async fn get(&self, address: SocketAddr, protocol: Protocol, patience: Duration) -> io::Result<Upstream> {
         match protocol {
             Protocol::Http => {
                 while let Some(mut sender) = self.idle(address) {
                     // The answer's last byte may be known here before the connection has put itself in order.
                     if sender.ready().await.is_ok() {
-                        return Ok(Upstream::Http1 { sender, reused: true });
+                        return Ok(Upstream::Http1(sender));
                     }
                 }
-                Ok(Upstream::Http1 { sender: connect1(address).await?, reused: false })
+                Ok(Upstream::Http1(connect1(address, patience).await?))
             }
             Protocol::H2c => {
                 let known = self.http2.lock().get(&address).filter(|s| !s.is_closed()).cloned();
                 if let Some(mut sender) = known
                     && sender.ready().await.is_ok()
                 {
-                    return Ok(Upstream::Http2 { sender });
+                    return Ok(Upstream::Http2(sender));
                 }
-                let sender = connect2(address).await?;
+                let sender = connect2(address, patience).await?;
                 if self.live.lock().contains(&address) {
                     self.http2.lock().insert(address, sender.clone());
                 }
-                Ok(Upstream::Http2 { sender })
+                Ok(Upstream::Http2(sender))
             }
         }
     }
@@ -105,15 +97,15 @@ impl Pool {
     }
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TokioIo<TcpStream>> {
-    let stream = tokio::time::timeout(CONNECT_WITHIN, TcpStream::connect(address)).await??;
+async fn connect(address: SocketAddr, patience: Duration) -> io::Result<TokioIo<TcpStream>> {
+    let stream = tokio::time::timeout(patience, TcpStream::connect(address)).await??;
     stream.set_nodelay(true)?;
     Ok(TokioIo::new(stream))
 }
 
 /// A connection of its own, which can become something else than HTTP.
-pub async fn connect1(address: SocketAddr) -> io::Result<Http1> {
-    let io = connect(address).await?;
+pub async fn connect1(address: SocketAddr, patience: Duration) -> io::Result<Http1> {
+    let io = connect(address, patience).await?;
     let (sender, connection) = http1::Builder::new().handshake(io).await.map_err(io::Error::other)?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
@@ -123,8 +115,8 @@ pub async fn connect1(address: SocketAddr) -> io::Result<Http1> {
     Ok(sender)
 }
 
-async fn connect2(address: SocketAddr) -> io::Result<Http2> {
-    let io = connect(address).await?;
+async fn connect2(address: SocketAddr, patience: Duration) -> io::Result<Http2> {
+    let io = connect(address, patience).await?;
     let builder = http2::Builder::new(TokioExecutor::new()).timer(TokioTimer::new()).adaptive_window(true).to_owned();
     let (sender, connection) = builder.handshake(io).await.map_err(io::Error::other)?;
     tokio::spawn(async move {

@@ -107,7 +107,7 @@ pub(super) struct Ending {
 pub(super) async fn end_pod(ctx: &Context, mut ending: Ending) {
     if ending.drain && !ending.containers.is_empty() {
         let pod = Arc::clone(&ending.pod);
-        let report = |what: String| tracing::debug!(pod = pod.metadata.name, what, "drain");
+        let report = |what: String| ctx.tell(&pod, EventType::Normal, "Draining", what);
         tokio::select! {
             () = ctx.config.gate.drained(&ending.pod, &report) => {}
             () = reached(&mut ending.end) => {}
