@@ -105,8 +105,8 @@ pub fn prepare(home: &Home, config: &ContainerConfig) -> Result<Root> {
 }
 
 fn prepare_inside(home: &Home, config: &ContainerConfig) -> Result<(Identity, OwnedFd)> {
-    root::enter_private_mounts(config)?;
     let (links, upper, work, target) = (home.links(), home.upper(), home.work(), home.rootfs());
+    root::enter_private_mounts(config, &target)?;
     root::mount_overlay(&Stack { layers: &config.layers, links: &links, upper: &upper, work: &work }, &target)?;
     let identity = root::identify(&target, &config.security.user, &config.security.supplemental_groups)?;
     root::make_cwd(&target, &super::spec::cwd(config)?)?;

@@ -91,8 +91,8 @@ impl Helper {
         if !step.hostname.is_empty() {
             sethostname(&step.hostname).map_err(|error| unavailable("set the host name", &error))?;
         }
-        root::enter_private_mounts(&config(step))?;
         let target = self.home.rootfs();
+        root::enter_private_mounts(&config(step), &target)?;
         fs::create_dir_all(&target).map_err(|error| unavailable("make the root", &error))?;
         match &step.root {
             Root::Directory(directory) => root::mount_directory(directory, &target)?,

@@ -34,13 +34,18 @@ pub struct Stack<'a> {
     pub work: &'a Path,
 }
 
-/// Enters a new mount namespace from which nothing gets out to the machine.
-pub fn enter_private_mounts(config: &ContainerConfig) -> Result<()> {
+/// Enters a new mount namespace, from which nothing gets out to the machine but what is to: there the root file system will be
+/// mounted on `target`.
+pub fn enter_private_mounts(config: &ContainerConfig, target: &Path) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).map_err(|error| failed("unshare mounts", error))?;
     let any = |wanted| config.mounts.iter().any(|mount| mount.propagation == wanted);
     let flags = if any(Propagation::Bidirectional) {
-        // Mounts of the container are to be seen outside: only what the root is mounted on becomes private, by libcontainer.
-        return Ok(());
+        // Mounts of the container are to be seen outside, but not its root: what that is mounted on becomes private. Volumes
+        // that are no mounts of their own cannot be shared then; `Bidirectional` is for those that are.
+        let text = fs::read_to_string("/proc/self/mountinfo").map_err(|error| io_failed("read mountinfo", &error))?;
+        let below = mount_point_of(target, &text);
+        return mount(None::<&str>, below, None::<&str>, MsFlags::MS_PRIVATE, None::<&str>)
+            .map_err(|error| failed("make a mount private", error));
     } else if any(Propagation::HostToContainer) {
         MsFlags::MS_SLAVE
     } else {
@@ -48,6 +53,13 @@ pub fn enter_private_mounts(config: &ContainerConfig) -> Result<()> {
     };
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | flags, None::<&str>)
         .map_err(|error| failed("make mounts private", error))
+}
+
+/// The mount that a path is in, by the text of `mountinfo`.
+fn mount_point_of<'a>(path: &Path, mountinfo: &'a str) -> &'a Path {
+    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+    let above = points.filter(|point| path.starts_with(point));
+    above.max_by_key(|point| point.components().count()).unwrap_or(Path::new("/"))
 }
 
 /// Mounts the layers with a writable one on top. Devices of the layers are dead in it.
@@ -239,6 +251,14 @@ mod tests {
         fs::remove_file(image.path().join("etc/passwd")).unwrap();
         nix::unistd::mkfifo(&image.path().join("etc/passwd"), Mode::S_IRWXU).unwrap();
         assert!(identify(image.path(), &user, &[]).is_err(), "a FIFO holds nobody up");
+    }
+
+    #[test]
+    fn the_nearest_mount_is_found() {
+        let text =
+            "1 0 8:1 / / rw - ext4 a rw\n2 1 0:2 / /data rw shared:1 - tmpfs b rw\n3 1 0:3 / /dat rw - tmpfs c rw\n";
+        let found = |path| mount_point_of(Path::new(path), text);
+        assert_eq!((found("/data/pod/rootfs"), found("/database")), (Path::new("/data"), Path::new("/")));
     }
 
     #[test]

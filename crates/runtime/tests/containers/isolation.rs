@@ -229,3 +229,47 @@ async fn a_pod_can_have_the_machines_own_world() {
     wait_for("what it started to end with it", async || (sleeping() == 0).then_some(())).await;
     machine.finish().await;
 }
+
+#[tokio::test]
+async fn mounts_made_later_are_seen_as_far_as_they_should() {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    let machine = Machine::new().await;
+    let sandbox = machine.sandbox("propagation").await;
+    let shared = machine.path("volume");
+    fs::create_dir(&shared).unwrap();
+    mount(Some("tmpfs"), &shared, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    mount(None::<&str>, &shared, None::<&str>, MsFlags::MS_SHARED, None::<&str>).unwrap();
+    for directory in ["outside", "inside"] {
+        fs::create_dir(shared.join(directory)).unwrap();
+    }
+    let mut ids = Vec::new();
+    for (name, propagation) in [
+        ("private", Propagation::Private),
+        ("receiver", Propagation::HostToContainer),
+        ("both", Propagation::Bidirectional),
+    ] {
+        let mut config = machine.script(name, "exec sleep 1000");
+        config.security.privileged = true;
+        config.mounts = vec![Mount { propagation, ..bind(&shared, "/volume", false) }];
+        ids.push(machine.start(&sandbox, config).await);
+    }
+    mount(Some("tmpfs"), &shared.join("outside"), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    machine.exec(&ids[2], "mount -t tmpfs x /volume/inside").await;
+    let mut seen = Vec::new();
+    for id in &ids {
+        let output =
+            machine.exec(id, "grep -c ' /volume/outside ' /proc/mounts; grep -c ' /volume/inside ' /proc/mounts").await;
+        seen.push(String::from_utf8(output.stdout).unwrap());
+    }
+    assert_eq!(seen, ["0\n0\n", "1\n1\n", "1\n1\n"]);
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(mounts.contains(shared.join("inside").to_str().unwrap()), "the machine sees what was mounted inside");
+    assert!(!mounts.contains("/rootfs "), "and nothing else");
+    for id in &ids {
+        machine.runtime.remove_container(id).await.unwrap();
+    }
+    for directory in [shared.join("inside"), shared.join("outside"), shared.clone()] {
+        umount2(&directory, MntFlags::MNT_DETACH).unwrap();
+    }
+    machine.finish().await;
+}
