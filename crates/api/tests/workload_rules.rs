@@ -110,6 +110,16 @@ fn workloads_are_told_what_is_wrong() {
             "spec.selector: Invalid value: {\"matchLabels\":{\"batch.kubernetes.io/controller-uid\":\"u\",\"x\":\"y\"}}: `selector` not auto-generated | spec.template.metadata.labels: Invalid value: {\"batch.kubernetes.io/controller-uid\":\"u\",\"batch.kubernetes.io/job-name\":\"w\",\"controller-uid\":\"u\",\"job-name\":\"w\"}: `selector` does not match template `labels`",
         ),
         (
+            "Job",
+            json!({"template": job, "manualSelector": true}),
+            "spec.selector: Required value | spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`",
+        ),
+        (
+            "CronJob",
+            json!({"schedule": "* * * * *", "timeZone": "europe/berlin", "jobTemplate": {"spec": {"template": job}}}),
+            "spec.timeZone: Invalid value: \"europe/berlin\": unknown time zone europe/berlin",
+        ),
+        (
             "CronJob",
             json!({"schedule": "x", "jobTemplate": {"spec": {"template": job}}}),
             "spec.schedule: Invalid value: \"x\": expected exactly 5 fields, found 1: [x]",
@@ -305,7 +315,7 @@ proptest! {
         let d = kind.descriptor();
         let spec = match d.kind {
             "Pod" => rich_pod_spec(),
-            "CronJob" => json!({"schedule": "*/5 1-3 * jan mon", "timeZone": "A/B", "jobTemplate": {"spec": {"template": template}}}),
+            "CronJob" => json!({"schedule": "*/5 1-3 * jan mon", "timeZone": "Europe/Berlin", "jobTemplate": {"spec": {"template": template}}}),
             _ => json!({"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template,
                 "strategy": {"rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 1}},
                 "updateStrategy": {"rollingUpdate": {"maxUnavailable": "10%"}},

@@ -168,14 +168,14 @@ fn duration(status: &JobStatus, cx: &PrintContext) -> String {
 
 fn validate_spec(job: &JobSpec, path: &Path, out: &mut Errors) {
     spec::validate(job, path, out);
-    let Some(selector) = &job.selector else {
-        return out.push(Error::required(&path.child("selector"), ""));
-    };
-    out.extend(names::validate_label_selector(selector, &path.child("selector")));
+    match &job.selector {
+        None => out.push(Error::required(&path.child("selector"), "")),
+        Some(selector) => out.extend(names::validate_label_selector(selector, &path.child("selector"))),
+    }
     let labels = job.template.metadata.as_ref().and_then(|m| m.labels.as_ref());
-    let chosen = crate::selector::Selector::from_label_selector(Some(selector))
-        .is_ok_and(|s| s.matches(labels.unwrap_or(&Default::default())));
-    if !chosen {
+    let chosen = crate::selector::Selector::from_label_selector(job.selector.as_ref());
+    // One that cannot be read has been told of.
+    if chosen.is_ok_and(|s| !s.matches(labels.unwrap_or(&Default::default()))) {
         let path = path.child("template").child("metadata").child("labels");
         out.push(Error::invalid(&path, labels, "`selector` does not match template `labels`"));
     }
