@@ -16,10 +16,10 @@ fn socket(at: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> 
     let socket = Socket::new(Domain::for_address(at), kind, Some(protocol))?;
     // The cluster's addresses may come to this machine after us.
     if at.is_ipv4() {
-        socket.set_freebind_v4(true)?
+        socket.set_freebind_v4(true)?;
     } else {
-        socket.set_freebind_v6(true)?
-    };
+        socket.set_freebind_v6(true)?;
+    }
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
