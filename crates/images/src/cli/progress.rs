@@ -93,6 +93,9 @@ impl Tty {
             for line in &state.output {
                 eprintln!("    {line}");
             }
+            if !state.open.is_empty() {
+                eprintln!("    {}", String::from_utf8_lossy(&state.open));
+            }
         }
     }
 }

@@ -17,5 +17,5 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let location = Location { data_dir: args.data_dir.clone() };
-    with_surroundings(&location, |around| Ok(isopod_images::cli::image(&args.command, around)?))
+    with_surroundings(&location, |around| isopod_images::cli::image(&args.command, around))
 }
