@@ -2,19 +2,29 @@
 //!
 //! One file a command. [`connect`] finds the cluster, [`resource`] what a word like `deploy` means, [`target`] which objects a
 //! command acts on, [`manifest`] reads files, [`output`] prints. Texts, flags and exit codes are kubectl's v1.37.
+mod apply;
 pub mod connect;
+mod create;
+mod delete;
+mod dry_run;
 pub mod duration;
+mod edit;
 pub mod error;
 mod get;
 pub mod jsonpath;
 pub mod manifest;
+mod mark;
 pub mod output;
+mod patch;
 pub mod resource;
 mod rollout;
+mod scale;
+mod set;
 pub mod target;
 mod template;
 
 pub use connect::Global;
+pub use delete::Args as DeleteArgs;
 pub use error::CliError;
 use std::process::ExitCode;
 
@@ -23,6 +33,23 @@ use std::process::ExitCode;
 pub enum Verb {
     /// Show objects.
     Get(get::Args),
+    /// Make objects from files, or by a few words.
+    Create(create::Args),
+    /// Make the cluster hold what files say.
+    Apply(apply::Args),
+    /// Change an object in your editor.
+    Edit(edit::Args),
+    /// Change some fields of objects.
+    Patch(patch::Args),
+    /// Set and remove labels.
+    Label(mark::Args),
+    /// Set and remove annotations.
+    Annotate(mark::Args),
+    /// Change one thing of workloads.
+    #[command(subcommand)]
+    Set(set::Command),
+    /// Change the number of replicas.
+    Scale(scale::Args),
     /// Follow, list, pause and reverse rollouts.
     #[command(subcommand)]
     Rollout(rollout::Command),
@@ -30,7 +57,11 @@ pub enum Verb {
 
 /// Carries out one command and says what went wrong.
 pub async fn run(verb: &Verb, global: &Global) -> ExitCode {
-    match carry_out(verb, global).await {
+    exit(carry_out(verb, global).await)
+}
+
+fn exit(done: error::Result<()>) -> ExitCode {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let text = error.to_string();
@@ -42,9 +73,23 @@ pub async fn run(verb: &Verb, global: &Global) -> ExitCode {
     }
 }
 
+/// `delete` of objects: apart from [`Verb`], because isopod's own `delete` without arguments removes the cluster.
+pub async fn run_delete(args: &DeleteArgs, global: &Global) -> ExitCode {
+    let done = async { delete::run(args, &global.session().await?).await };
+    exit(done.await)
+}
+
 async fn carry_out(verb: &Verb, global: &Global) -> error::Result<()> {
     match verb {
         Verb::Get(args) => get::run(args, &global.session().await?).await,
+        Verb::Create(args) => create::run(args, &global.session().await?).await,
+        Verb::Apply(args) => apply::run(args, &global.session().await?).await,
+        Verb::Edit(args) => edit::run(args, &global.session().await?).await,
+        Verb::Patch(args) => patch::run(args, &global.session().await?).await,
+        Verb::Label(args) => mark::run(args, &global.session().await?, mark::Kind::Labels).await,
+        Verb::Annotate(args) => mark::run(args, &global.session().await?, mark::Kind::Annotations).await,
+        Verb::Set(command) => set::run(command, &global.session().await?).await,
+        Verb::Scale(args) => scale::run(args, &global.session().await?).await,
         Verb::Rollout(command) => rollout::run(command, &global.session().await?).await,
     }
 }

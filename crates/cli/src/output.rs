@@ -132,7 +132,10 @@ fn indented(object: &Value) -> Result<String> {
 
 /// YAML with sorted keys, as `sigs.k8s.io/yaml` writes it.
 pub fn yaml(object: &Value) -> Result<String> {
-    let text = serde_saphyr::to_string(object).map_err(|e| CliError::usage(e.to_string()))?;
+    let mut options = serde_saphyr::SerializerOptions::default();
+    // Long texts stay on their line, as kubectl leaves them.
+    options.folded_wrap_chars = usize::MAX;
+    let text = serde_saphyr::to_string_with_options(object, options).map_err(|e| CliError::usage(e.to_string()))?;
     Ok(if text.ends_with('\n') { text } else { format!("{text}\n") })
 }
 
@@ -234,8 +237,9 @@ mod tests {
 
     #[test]
     fn yaml_is_as_kubectl_writes_it() {
-        let object = json!({"a": "1", "b": {"c": ["x", {"z": true}], "d": "", "e": {}, "f": [], "g": null}, "h": "two\nlines\n", "i": "yes"});
+        let object = json!({"a": "1", "b": {"c": ["x", {"z": true}], "d": "", "e": {}, "f": [], "g": null}, "h": "two\nlines\n", "i": "yes", "l": "x".repeat(120), "w": "word ".repeat(30)});
         let expected = "a: \"1\"\nb:\n  c:\n  - x\n  - z: true\n  d: \"\"\n  e: {}\n  f: []\n  g: null\nh: |\n  two\n  lines\ni: \"yes\"\n";
-        assert_eq!(yaml(&object).unwrap(), expected);
+        let long = format!("l: {}\nw: '{}'\n", "x".repeat(120), "word ".repeat(30));
+        assert_eq!(yaml(&object).unwrap(), format!("{expected}{long}"));
     }
 }

@@ -34,7 +34,7 @@ enum Command {
     Up(command::up::Args),
     /// Stop the cluster; its data stays.
     Down(command::down::Args),
-    /// Stop the cluster and remove its data and its context.
+    /// Stop the cluster and remove its data and its context; with arguments, delete objects.
     Delete(command::delete::Args),
     /// What runs, and where.
     Status(command::status::Args),
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Up(args) => command::up::run(&args),
         Command::Down(args) => command::down::run(&args),
-        Command::Delete(args) => command::delete::run(&args),
+        Command::Delete(args) => command::delete::run(&args, &cli.global),
         Command::Status(args) => command::status::run(&args),
         Command::Server(args) => command::server::run(&args, cli.verbose),
         Command::Build(args) => command::build::run(&args),

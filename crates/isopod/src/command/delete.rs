@@ -1,4 +1,4 @@
-//! `isopod delete`: stops the cluster, removes its data directory and its context.
+//! `isopod delete`: stops the cluster, removes its data directory and its context. With arguments it is kubectl's: objects.
 use crate::command::down;
 use crate::datadir::Location;
 use crate::serve::teardown;
@@ -10,9 +10,14 @@ use std::process::ExitCode;
 pub struct Args {
     #[command(flatten)]
     location: Location,
+    #[command(flatten)]
+    objects: isopod_cli::DeleteArgs,
 }
 
-pub fn run(args: &Args) -> Result<ExitCode> {
+pub fn run(args: &Args, global: &isopod_cli::Global) -> Result<ExitCode> {
+    if args.objects.names_any() {
+        return super::verb::in_thread(isopod_cli::run_delete(&args.objects, global));
+    }
     let dir = args.location.resolve()?;
     // Only a directory with our settings in it is ever removed.
     let Some(cluster) = dir.cluster()? else {

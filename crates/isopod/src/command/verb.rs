@@ -4,6 +4,11 @@ use isopod_cli::{Global, Verb};
 use std::process::ExitCode;
 
 pub fn run(verb: &Verb, global: &Global) -> Result<ExitCode> {
+    in_thread(isopod_cli::run(verb, global))
+}
+
+/// Runs a command to its end on this thread.
+pub fn in_thread(work: impl Future<Output = ExitCode>) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    Ok(runtime.block_on(isopod_cli::run(verb, global)))
+    Ok(runtime.block_on(work))
 }
