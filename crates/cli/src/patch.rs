@@ -50,8 +50,13 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
         }
         (Some(_), Some(_)) => return Err(CliError::usage("cannot specify --patch and --patch-file together")),
     };
-    let patch =
-        isopod_api::yaml::parse(&text).map_err(|e| CliError::usage(format!("unable to parse {text:?}: {e}")))?;
+    // What begins as JSON is the server's to judge.
+    let bytes = if text.trim_start().starts_with(['{', '[']) {
+        text.into_bytes()
+    } else {
+        let patch = isopod_api::yaml::parse(&text);
+        patch.map_err(|e| CliError::usage(format!("unable to parse {text:?}: {e}")))?.to_string().into_bytes()
+    };
     let mode = args.dry_run.mode()?;
     let (targets, mut errors) = target::fetch(session, &args.words, &Selection::default(), &args.files, false).await?;
     for target in targets {
