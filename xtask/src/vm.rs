@@ -33,7 +33,7 @@ exec switch_root /newroot /stage2
 const STAGE2: &str = "#!/bin/sh
 export PATH=/bin RUST_BACKTRACE=0
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
-mkdir -p /dev/pts; mount -t devpts devpts /dev/pts
+mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts
 mount -t cgroup2 cgroup /sys/fs/cgroup; mount -t tmpfs -o size=300m tmp /tmp
 insmod /mod/overlay.ko; ip link set lo up
 uname -r; cat /sys/fs/cgroup/cgroup.controllers

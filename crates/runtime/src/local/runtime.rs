@@ -42,6 +42,9 @@ impl Local {
             .ok_or_else(|| RuntimeError::Unavailable { message: "the new sandbox is somebody else's".into() })?;
         let begun = self.begin(id, &directory, config, log).await;
         if begun.is_err() {
+            self.shared.cgroups.kill(&cgroup);
+            self.remove_cgroup(&cgroup).await?;
+            self.shared.cgroups.prune(&cgroup);
             self.remove_remains(id, &directory).await?;
         }
         begun

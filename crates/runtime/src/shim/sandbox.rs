@@ -44,6 +44,8 @@ pub struct Sandbox {
 impl Sandbox {
     /// Makes it. This process is in its namespaces afterwards.
     pub fn establish(directory: &Path, id: &SandboxId, config: &SandboxConfig) -> Result<Self> {
+        // Whoever took the directory away wants nothing made.
+        std::env::set_current_dir(directory).map_err(|error| failed("enter the sandbox's directory", error))?;
         let cgroups = Cgroups::of_this_machine()?;
         let cgroup = cgroup(id, config);
         cgroups.create(&cgroup)?;
@@ -126,7 +128,10 @@ impl Sandbox {
     /// Writes `hosts`, `resolv.conf` and `hostname`; in place, because containers have the files mounted.
     pub fn write_etc(&self, addresses: &[IpAddr]) -> Result<()> {
         let etc = self.directory.join("etc");
-        fs::create_dir_all(&etc).map_err(|error| failed("make etc", error))?;
+        match fs::create_dir(&etc) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed("make etc", error)),
+            _ => {}
+        }
         let host = self.config.network == NetworkNamespace::Host;
         let mut hosts = if host { fs::read_to_string("/etc/hosts").unwrap_or_default() } else { String::new() };
         hosts.push_str(&etc::hosts(&self.config, addresses)?);
