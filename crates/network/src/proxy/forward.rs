@@ -40,7 +40,7 @@ pub struct Port {
 }
 
 /// Why a request has no answer yet.
-#[expect(clippy::large_enum_variant, reason = "made once a failure, moved once")]
+#[allow(clippy::large_enum_variant, reason = "made once a failure, moved once")]
 enum Failed {
     /// It can be sent again.
     Unsent(Request<Outgoing>),

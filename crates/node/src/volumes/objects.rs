@@ -117,9 +117,4 @@ where
             !users.is_empty()
         });
     }
-
-    #[cfg(test)]
-    pub fn followed(&self) -> usize {
-        self.entries.lock().len()
-    }
 }

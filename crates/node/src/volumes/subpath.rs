@@ -166,7 +166,7 @@ mod tests {
         show(&find(&volume, "f").unwrap(), &target).unwrap();
         show(&find(&volume, "f").unwrap(), &target).unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "one");
-        assert_eq!(mount_table::below(dir.path()).unwrap(), [target.clone()], "once");
+        assert_eq!(mount_table::below(dir.path()).unwrap(), std::slice::from_ref(&target), "once");
         show(&find(&volume, "d").unwrap(), &target).unwrap();
         assert_eq!(fs::read_to_string(target.join("g")).unwrap(), "two");
         mount_table::unmount(&target).unwrap();

@@ -127,7 +127,7 @@ async fn files_come_change_and_go() {
     assert_eq!(read(&info.join("labels")), "app=\"y\"");
     assert_eq!(names(&scratch), ["kept"]);
     assert_eq!(names(&mem), ["small"]);
-    assert_eq!(again.held().await.unwrap(), [uid.clone()]);
+    assert_eq!(again.held().await.unwrap(), std::slice::from_ref(&uid));
     again.remove(&uid).await.unwrap();
     again.remove(&uid).await.unwrap();
     assert!(mounts_below(&world.data()).is_empty());

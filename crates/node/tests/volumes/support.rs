@@ -110,7 +110,7 @@ impl World {
             let user = format!("system:serviceaccount:kube-system:{name}");
             server.client(UserInfo::new(user, &["system:masters", "system:authenticated"]))
         };
-        let config = controllers::Config { root_ca: Some("PEM".into()), ..Default::default() };
+        let config = controllers::Config { root_ca: Some("PEM".into()) };
         tokio::spawn(controllers::run_all(clients, reflectors.clone(), config, self.shutdown.clone()));
         let scheduler = self.server.client(UserInfo::component("system:kube-scheduler"));
         tokio::spawn(isopod_scheduler::run(scheduler, reflectors.clone(), self.shutdown.clone()));

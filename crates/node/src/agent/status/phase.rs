@@ -137,7 +137,8 @@ mod tests {
         let with_sidecar =
             json!({"containers": [{"name": "a"}], "initContainers": [{"name": "s", "restartPolicy": "Always"}]});
         // spec, restart policy, states by name, is it final, has a main container started; the phase
-        let table: Vec<(&Value, &str, Vec<(&str, &str)>, bool, bool, &str)> = vec![
+        type Row<'a> = (&'a Value, &'a str, Vec<(&'a str, &'a str)>, bool, bool, &'a str);
+        let table: Vec<Row<'_>> = vec![
             (&plain, "Always", vec![], false, false, "Pending"),
             (&plain, "Always", vec![("a", "up"), ("b", "wait")], false, true, "Pending"),
             (&plain, "Always", vec![("a", "up"), ("b", "up")], false, true, "Running"),
