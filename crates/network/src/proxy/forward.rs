@@ -15,12 +15,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Pods tried for one request. With more than that unreachable, waiting is not what helps.
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: usize = 12;
 /// Times a request is repeated that was sent and not answered: more would be a request that kills whoever gets it.
 const REPEATS: usize = 2;
-/// The first pod gets this long to accept, every further one twice as long. One that is on the network does so within milliseconds; a
-/// SYN that its full queue has dropped is sent again only after a second.
-const ACCEPT_WITHIN: Duration = Duration::from_millis(250);
+/// A pod gets this long to accept, the last ones more. One that is on the network does so within milliseconds; a SYN that its full
+/// queue has dropped is sent again only after a second, while another pod, or this one, may have room at once.
+const ACCEPT_WITHIN: Duration = Duration::from_millis(100);
+/// From this attempt on patience doubles: then it is not the queue of one pod.
+const PATIENT_FROM: usize = 7;
 /// When all have refused: the table is about to say who takes their place.
 const BREATH: Duration = Duration::from_millis(20);
 
@@ -101,7 +103,7 @@ impl Forwarder {
         let mut tried: Vec<SocketAddr> = Vec::new();
         let mut repeats = 0;
         for attempt in 0..ATTEMPTS {
-            let patience = ACCEPT_WITHIN * (1 << attempt.min(3));
+            let patience = ACCEPT_WITHIN * (1 << attempt.saturating_sub(PATIENT_FROM));
             let eligible = Arc::clone(&self.port.eligible.read());
             let turn = self.port.turn.fetch_add(1, Ordering::Relaxed);
             let Some(address) = eligible.choose(turn, self.client, &tried) else {
