@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
+#[group(skip)] // the flattened one has its name, and clap wants names of groups to be unique
 pub struct Args {
     #[command(flatten)]
     location: Location,
