@@ -10,6 +10,7 @@ use isopod_apiserver::{ApiServer, UserInfo};
 use isopod_images::ImageStore;
 use isopod_network::contract::PodNetwork;
 use isopod_network::dns::answer::{self, Scope};
+use isopod_network::dns::forward;
 use isopod_network::drain::SocketDiag;
 use isopod_network::edge::{DnsSettings, EdgeClient, EdgeConfig, Settings};
 use isopod_network::pod::{Links, NetworkConfig, Range};
@@ -218,10 +219,11 @@ fn edge(ground: &Ground, dir: &DataDir, links: &Links) -> Result<EdgeConfig> {
         domain: DOMAIN.to_owned(),
         ranges: vec![of(&ground.network.service_cidr), of(&ground.network.cluster_cidr)],
     };
+    let resolv_conf = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let settings = ground.network.service_cidr.nth(DNS).map(|address| DnsSettings {
         scope,
         listen: vec![SocketAddr::new(address.into(), 53)],
-        resolvers: resolvers(),
+        resolvers: forward::of_resolv_conf(&resolv_conf, &[address.into()]),
     });
     Ok(EdgeConfig {
         dir: dir.run_dir(),
@@ -229,13 +231,6 @@ fn edge(ground: &Ground, dir: &DataDir, links: &Links) -> Result<EdgeConfig> {
         binary,
         settings: Settings { dns: settings, proxy_address: links.node_address() },
     })
-}
-
-/// The machine's own name servers (`resolv.conf(5)`).
-fn resolvers() -> Vec<SocketAddr> {
-    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let servers = text.lines().filter_map(|line| line.strip_prefix("nameserver"));
-    servers.filter_map(|s| s.trim().parse::<IpAddr>().ok()).map(|ip| SocketAddr::new(ip, 53)).collect()
 }
 
 /// The way from the API to this node's containers, and its other end.
