@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn yaml_is_as_kubectl_writes_it() {
-        let object = json!({"a": "1", "b": {"c": ["x", {"z": true}], "d": "", "e": {}, "f": [], "g": null}, "h": "two\nlines\n", "i": "yes", "l": "x".repeat(120), "w": ["word"; 30].join(" ")});
+        let object = json!({"a": "1", "b": {"c": ["x", {"z": true}], "d": "", "e": {}, "f": [], "g": null}, "h": "two\nlines\n", "i": "yes", "l": "x".repeat(120), "w": (["word"; 30].join(" "))});
         let expected = "a: \"1\"\nb:\n  c:\n  - x\n  - z: true\n  d: \"\"\n  e: {}\n  f: []\n  g: null\nh: |\n  two\n  lines\ni: \"yes\"\n";
         let long = format!("l: {}\nw: {}\n", "x".repeat(120), ["word"; 30].join(" "));
         assert_eq!(yaml(&object).unwrap(), format!("{expected}{long}"));

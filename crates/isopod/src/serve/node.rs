@@ -223,7 +223,7 @@ fn edge(ground: &Ground, dir: &DataDir, links: &Links) -> Result<EdgeConfig> {
     let settings = ground.network.service_cidr.nth(DNS).map(|address| DnsSettings {
         scope,
         listen: vec![SocketAddr::new(address.into(), 53)],
-        resolvers: forward::of_resolv_conf(&resolv_conf, &[address.into()]),
+        resolvers: forward::of_resolv_conf(&resolv_conf, &[SocketAddr::new(address.into(), 53)]),
     });
     Ok(EdgeConfig {
         dir: dir.run_dir(),
