@@ -6,28 +6,9 @@ mod support;
 use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Event, Pod, ServiceAccount};
 use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
-use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 use support::Cluster;
-
-/// Everything this thread does and starts from now on is in a network of its own, with nothing but loopback.
-fn own_network() {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("root");
-    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("iproute2");
-    assert!(up.success());
-}
-
-fn build_image(cluster: &Cluster) {
-    let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|p| Path::new(p).exists());
-    let context = cluster.dir.path().join("web");
-    std::fs::create_dir(&context).unwrap();
-    std::fs::copy(busybox.expect("busybox-static"), context.join("busybox")).unwrap();
-    let dockerfile = "FROM scratch\nCOPY busybox /bin/busybox\nRUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n\
-        CMD [\"sh\", \"-c\", \"echo serving; httpd -f -p 8080\"]\n";
-    std::fs::write(context.join("Dockerfile"), dockerfile).unwrap();
-    cluster.isopod(&["build", "-t", "web:v1", context.to_str().unwrap()]);
-}
+use support::machine::{build_image, own_network};
 
 fn pod(name: &str, spec: Value) -> Pod {
     let mut pod = json!({"metadata": {"name": name}, "spec": {"terminationGracePeriodSeconds": 2}});

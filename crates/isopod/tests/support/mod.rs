@@ -1,6 +1,8 @@
 //! A cluster of the built binary in a directory of its own, removed with everything it started when it is dropped; and what /proc says
 //! of its server.
 #![allow(dead_code, reason = "each test and bench uses its part")]
+pub mod machine;
+
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Output};

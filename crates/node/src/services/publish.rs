@@ -25,6 +25,8 @@ pub async fn publish(node: &str, client: kube::Client, reflectors: &Reflectors, 
         if due {
             match write(&leases, node, value).await {
                 Ok(()) => written = Some(value),
+                // The agent is still making it; the mirror tells when it is there.
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
                 Err(error) => {
                     tracing::warn!(%error, "how far the proxies are could not be told to other nodes");
                     tokio::time::sleep(RETRY).await;
