@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use isopod_api::k8s::api::core::v1::Pod;
 use isopod_reflect::{Change, Key, Reflector};
 use isopod_runtime::{Event, SandboxId, SandboxStatus};
+use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 /// After a failure of the runtime.
 const RETRY: Duration = Duration::from_secs(1);
+/// Between looks for what belongs to nobody.
+const HOUSEKEEPING: Duration = Duration::from_secs(15);
+/// A sandbox that no worker knows after this long is nobody's: making one takes a second, on a very busy machine some.
+const UNKNOWN: SignedDuration = SignedDuration::from_secs(45);
 
 struct Handle {
     key: Key,
@@ -32,6 +37,8 @@ struct Pods {
     workers: JoinSet<String>,
     /// Sandboxes found at start, not yet given to a worker.
     left: BTreeMap<String, Vec<SandboxStatus>>,
+    /// Pods that are gone and whose remains are being removed.
+    removing: BTreeSet<String>,
 }
 
 fn uid_of(pod: &Pod) -> String {
@@ -46,7 +53,14 @@ pub(super) async fn follow(ctx: Arc<Context>, pods: Reflector<Pod>, shutdown: Ca
     }
     let mut events = ctx.config.runtime.events();
     let Some(left) = shutdown.run_until_cancelled(found(&ctx)).await else { return };
-    let mut this = Pods { ctx, handles: HashMap::new(), names: HashMap::new(), workers: JoinSet::new(), left };
+    let mut this = Pods {
+        ctx,
+        handles: HashMap::new(),
+        names: HashMap::new(),
+        workers: JoinSet::new(),
+        left,
+        removing: BTreeSet::new(),
+    };
     let mut changes = pods.subscribe();
     let first = changes.take();
     for pod in first.iter().filter_map(|c| c.new.as_ref()) {
@@ -56,8 +70,11 @@ pub(super) async fn follow(ctx: Arc<Context>, pods: Reflector<Pod>, shutdown: Ca
         this.observe(change);
     }
     this.remove_orphans().await;
+    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+    housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            _ = housekeeping.tick() => this.housekeep().await,
             // Workers are aborted with the set: what runs goes on running.
             () = shutdown.cancelled() => return,
             batch = changes.next_batch() => {
@@ -149,6 +166,7 @@ impl Pods {
 
     fn forget(&mut self, uid: &str) {
         self.ctx.leave(uid);
+        self.removing.remove(uid);
         let Some(handle) = self.handles.remove(uid) else { return };
         if self.names.get(&handle.key).is_some_and(|u| u == uid) {
             self.names.remove(&handle.key);
@@ -190,17 +208,46 @@ impl Pods {
             orphans.entry(uid).or_default();
         }
         for (uid, sandboxes) in orphans {
-            let ctx = Arc::clone(&self.ctx);
-            // Ends by itself; the set only keeps it from outliving the agent.
-            self.workers.spawn(async move {
-                while let Err(error) = setup::remove_orphan(&ctx, &uid, &sandboxes).await {
-                    tracing::warn!(uid, error, "could not remove what is left of a pod");
-                    tokio::time::sleep(RETRY).await;
-                }
-                uid
-            });
+            self.remove(uid, sandboxes);
         }
         self.sweep();
+    }
+
+    fn remove(&mut self, uid: String, sandboxes: Vec<SandboxStatus>) {
+        if !self.removing.insert(uid.clone()) {
+            return;
+        }
+        let ctx = Arc::clone(&self.ctx);
+        // Ends by itself; the set only keeps it from outliving the agent.
+        self.workers.spawn(async move {
+            while let Err(error) = setup::remove_orphan(&ctx, &uid, &sandboxes).await {
+                tracing::warn!(uid, error, "could not remove what is left of a pod");
+                tokio::time::sleep(RETRY).await;
+            }
+            uid
+        });
+    }
+
+    /// A sandbox whose supervisor was still beginning when an earlier agent was killed comes to light only after this one has taken
+    /// over: by then its pod is gone, or has another.
+    async fn housekeep(&mut self) {
+        let Ok(all) = self.ctx.config.runtime.sandboxes().await else { return };
+        let now = Timestamp::now();
+        let mut orphans: BTreeMap<String, Vec<SandboxStatus>> = BTreeMap::new();
+        for sandbox in all.into_iter().filter(|s| now.duration_since(s.created_at) > UNKNOWN) {
+            let uid = sandbox.config.uid.clone();
+            if !self.handles.contains_key(&uid) {
+                orphans.entry(uid).or_default().push(sandbox);
+            } else if self.ctx.table.has(&uid, &sandbox.id) == Some(false) {
+                tracing::info!(uid, sandbox = %sandbox.id, "removing a sandbox that its pod does not use");
+                if let Err(error) = self.ctx.config.runtime.remove_sandbox(&sandbox.id).await {
+                    tracing::warn!(%error, sandbox = %sandbox.id, "could not remove a sandbox");
+                }
+            }
+        }
+        for (uid, sandboxes) in orphans {
+            self.remove(uid, sandboxes);
+        }
     }
 
     /// Files of pods that are gone: logs and what the agent gave to containers.

@@ -35,6 +35,13 @@ impl Table {
         }
     }
 
+    /// Whether the pod's worker knows the sandbox. `None`: the pod is not here, or another has its name by now.
+    pub fn has(&self, uid: &str, sandbox: &SandboxId) -> Option<bool> {
+        let entries = self.entries.read();
+        let entry = entries.values().find(|e| e.pod.metadata.uid.as_deref() == Some(uid))?;
+        Some(entry.sandboxes.contains(sandbox))
+    }
+
     pub fn pods(&self) -> Vec<Pod> {
         self.entries.read().values().map(|e| Pod::clone(&e.pod)).collect()
     }
