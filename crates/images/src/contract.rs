@@ -1,4 +1,5 @@
 //! What the node agent asks of the image store: [`Images`].
+use crate::reference::Reference;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -39,6 +40,30 @@ pub struct Image {
     pub layers: Vec<PathBuf>,
     /// Bytes of the unpacked layers together.
     pub size: u64,
+}
+
+/// Where the name of an image that is here comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Pulled from the registry the name says.
+    Registry,
+    /// Built, loaded, imported or tagged here, under a name that says no registry (`web:latest`): this is the one meant.
+    Here,
+    /// Made here too, but its name says a registry (`127.0.0.1:5000/web`), which may have a newer one.
+    HereForRegistry,
+}
+
+impl Image {
+    /// Where what `reference` names comes from. A pull notes the digest it got under the name; what was made here has none.
+    pub fn origin(&self, reference: &str) -> Origin {
+        let Ok(name) = Reference::parse(reference) else { return Origin::Registry };
+        let pulled = format!("{}@", name.name());
+        match self.digests.iter().any(|digest| digest.starts_with(&pulled)) {
+            true => Origin::Registry,
+            false if name.is_of_default_registry() => Origin::Here,
+            false => Origin::HereForRegistry,
+        }
+    }
 }
 
 /// What an image says about how to run it (OCI image-spec `config.md`).
@@ -101,4 +126,34 @@ pub enum ImageError {
         #[source]
         source: std::io::Error,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_was_pulled_or_made_here() {
+        let image = |digests: &[&str]| Image {
+            id: "sha256:1".to_owned(),
+            tags: vec![],
+            digests: digests.iter().map(|d| (*d).to_owned()).collect(),
+            config: ImageConfig::default(),
+            layers: vec![],
+            size: 0,
+        };
+        let cases = [
+            ("web", &[][..], Origin::Here),
+            ("docker.io/library/web:latest", &[], Origin::Here),
+            ("127.0.0.1:5000/web", &[], Origin::HereForRegistry),
+            ("web", &["docker.io/library/web@sha256:2"], Origin::Registry),
+            ("127.0.0.1:5000/web:v1", &["127.0.0.1:5000/web@sha256:2"], Origin::Registry),
+            // Pulled under one name, tagged here under another.
+            ("mine", &["docker.io/library/web@sha256:2"], Origin::Here),
+            ("web2", &["docker.io/library/web@sha256:2"], Origin::Here),
+        ];
+        for (reference, digests, expected) in cases {
+            assert_eq!(image(digests).origin(reference), expected, "{reference} {digests:?}");
+        }
+    }
 }

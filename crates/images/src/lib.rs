@@ -22,5 +22,5 @@ pub mod reference;
 pub mod registry;
 pub mod store;
 
-pub use contract::{Credentials, Image, ImageConfig, ImageError, Images, Result};
+pub use contract::{Credentials, Image, ImageConfig, ImageError, Images, Origin, Result};
 pub use store::ImageStore;

@@ -82,6 +82,11 @@ impl Reference {
         self
     }
 
+    /// Whether the name says no registry of its own, so that Docker Hub is meant.
+    pub fn is_of_default_registry(&self) -> bool {
+        self.registry == DEFAULT_REGISTRY
+    }
+
     /// `registry/repository`.
     pub fn name(&self) -> String {
         format!("{}/{}", self.registry, self.repository)

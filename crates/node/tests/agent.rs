@@ -34,7 +34,11 @@ impl Images for FakeImages {
         Ok((!reference.contains("missing")).then(|| Image {
             id: format!("sha256:{reference}"),
             tags: vec![format!("docker.io/library/{reference}")],
-            digests: vec![],
+            digests: if reference.contains("pulled") {
+                vec![format!("docker.io/library/{reference}@sha256:1")]
+            } else {
+                vec![]
+            },
             config: ImageConfig { cmd: vec!["/main".into()], ..ImageConfig::default() },
             layers: vec![],
             size: 1000,
@@ -42,7 +46,7 @@ impl Images for FakeImages {
     }
 
     async fn pull(&self, reference: &str, _: &[Credentials]) -> isopod_images::Result<Image> {
-        if let Some(image) = self.find(reference).await? {
+        if let Some(image) = self.find(reference).await?.filter(|_| !reference.starts_with("registry.test/")) {
             return Ok(image);
         }
         let message = format!("{reference}: not found");
@@ -363,6 +367,21 @@ async fn init_containers_sidecars_and_main_ones_come_and_go_in_order() {
     world.pods().delete("job", &DeleteParams::default()).await.unwrap();
     world.until_gone("job").await;
     world.nothing_is_left().await;
+}
+
+/// `Always` asks the registry for what came from one; what was made here is what is meant.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_made_here_satisfy_always() {
+    let world = World::start().await;
+    for (name, image, event) in [
+        ("here", "web", "Pulled: Container image \"web\" already present on machine"),
+        ("pulled", "pulled", "Pulled: Successfully pulled image \"pulled\""),
+        ("pushed", "registry.test/web", "Pulled: Container image \"registry.test/web\" was made on this machine"),
+    ] {
+        world.create(name, json!({"containers": [{"name": "web", "image": image, "imagePullPolicy": "Always"}]})).await;
+        world.until(name, "running", |p| phase(p) == "Running").await;
+        world.until_event(name, event).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

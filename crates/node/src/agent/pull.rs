@@ -1,9 +1,13 @@
 //! Getting a container's image (`pkg/kubelet/images/image_manager.go`).
+//!
+//! One thing is kinder than the kubelet. `isopod build -t web .` makes `web:latest`, for which `Always` is the default policy, and no
+//! registry has it: the kubelet would fetch a stranger's `docker.io/library/web`, or none. What was made here under a name without a
+//! registry is the image meant; with a registry in its name the registry is asked first, and what is here serves if it has none.
 use super::context::Context;
 use super::memory::StartError;
 use super::observed::Kind;
 use isopod_api::k8s::api::core::v1::{Container, Pod, Secret};
-use isopod_images::{Credentials, Image, ImageError};
+use isopod_images::{Credentials, Image, ImageError, Origin};
 use isopod_reflect::EventType;
 use kube::api::Api;
 use serde_json::Value;
@@ -26,41 +30,55 @@ fn error(reason: &str, message: String) -> StartError {
 pub(super) async fn ensure(ctx: &Context, pod: &Pod, kind: Kind, container: &Container) -> Result<Image, NoImage> {
     let wanted = container.image.as_deref().unwrap_or_default();
     let who = (kind, container.name.as_str());
-    let images = &ctx.config.images;
-    let found = match images.find(wanted).await {
-        Ok(found) => found,
-        Err(ImageError::InvalidName { message, .. }) => {
-            let message = format!(
-                "Failed to apply default image tag {wanted:?}: couldn't parse image name {wanted:?}: {message}"
-            );
-            ctx.tell_of(pod, who, EventType::Warning, "InspectFailed", &message);
-            return Err(NoImage::Other(error("InvalidImageName", message)));
-        }
-        Err(why) => {
-            let message = format!("Failed to inspect image {wanted:?}: {why}");
-            ctx.tell_of(pod, who, EventType::Warning, "InspectFailed", &message);
-            return Err(NoImage::Other(error("ImageInspectError", message)));
-        }
-    };
-    let always = container.image_pull_policy.as_deref() == Some("Always");
+    let found = find(ctx, pod, who, wanted).await?;
+    let policy = container.image_pull_policy.as_deref();
+    let origin = found.as_ref().map(|image| image.origin(wanted));
     match found {
-        Some(image) if !always => {
+        Some(image) if policy != Some("Always") || origin == Some(Origin::Here) => {
             let message =
                 format!("Container image {wanted:?} already present on machine and can be accessed by the pod");
             ctx.tell_of(pod, who, EventType::Normal, "Pulled", &message);
-            return Ok(image);
+            Ok(image)
         }
-        None if container.image_pull_policy.as_deref() == Some("Never") => {
+        None if policy == Some("Never") => {
             let message = format!("Container image {wanted:?} is not present with pull policy of Never");
             ctx.tell_of(pod, who, EventType::Warning, "ErrImageNeverPull", &message);
-            return Err(NoImage::Other(error("ErrImageNeverPull", message)));
+            Err(NoImage::Other(error("ErrImageNeverPull", message)))
         }
-        _ => {}
+        found => pull(ctx, pod, who, wanted, found.filter(|_| origin == Some(Origin::HereForRegistry))).await,
     }
+}
+
+/// What is here under the name.
+async fn find(ctx: &Context, pod: &Pod, who: (Kind, &str), wanted: &str) -> Result<Option<Image>, NoImage> {
+    ctx.config.images.find(wanted).await.map_err(|why| {
+        let (reason, message) = match why {
+            ImageError::InvalidName { message, .. } => (
+                "InvalidImageName",
+                format!(
+                    "Failed to apply default image tag {wanted:?}: couldn't parse image name {wanted:?}: {message}"
+                ),
+            ),
+            why => ("ImageInspectError", format!("Failed to inspect image {wanted:?}: {why}")),
+        };
+        ctx.tell_of(pod, who, EventType::Warning, "InspectFailed", &message);
+        NoImage::Other(error(reason, message))
+    })
+}
+
+/// Asks the registry; `spare` serves if that does not have it.
+async fn pull(
+    ctx: &Context,
+    pod: &Pod,
+    who: (Kind, &str),
+    wanted: &str,
+    spare: Option<Image>,
+) -> Result<Image, NoImage> {
     ctx.tell_of(pod, who, EventType::Normal, "Pulling", &format!("Pulling image {wanted:?}"));
     let started = Instant::now();
-    match images.pull(wanted, &credentials(ctx, pod).await).await {
-        Ok(image) => {
+    let pulled = ctx.config.images.pull(wanted, &credentials(ctx, pod).await).await;
+    match (pulled, spare) {
+        (Ok(image), _) => {
             let took = format!(
                 "{:?}",
                 std::time::Duration::from_millis(u64::try_from(started.elapsed().as_millis()).unwrap_or(0))
@@ -72,7 +90,12 @@ pub(super) async fn ensure(ctx: &Context, pod: &Pod, kind: Kind, container: &Con
             ctx.tell_of(pod, who, EventType::Normal, "Pulled", &message);
             Ok(image)
         }
-        Err(why) => {
+        (Err(why), Some(image)) => {
+            let message = format!("Container image {wanted:?} was made on this machine and is used as it is: {why}");
+            ctx.tell_of(pod, who, EventType::Normal, "Pulled", &message);
+            Ok(image)
+        }
+        (Err(why), None) => {
             let message = format!("Failed to pull image {wanted:?}: {why}");
             ctx.tell_of(pod, who, EventType::Warning, "Failed", &message);
             Err(NoImage::Pull(error("ErrImagePull", why.to_string())))
