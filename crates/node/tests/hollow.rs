@@ -109,11 +109,11 @@ fn merge_deletion(pod: &mut Pod, now: Timestamp, grace: i64) {
 fn lives_of_pods() {
     let table: Vec<(&str, Pod, i64, Option<(i64, i64)>, Vec<&str>)> = vec![
         (
-            "without orders one write makes it ready, and none but the last removes it",
+            "without orders one write makes it ready, and one shows that it ended before the last removes it",
             pod(json!({})),
             99_000,
             Some((500, 30)),
-            vec!["0 Running running ready restarts=0", "500 delete"],
+            vec!["0 Running running ready restarts=0", "500 Succeeded Completed 0 not ready restarts=0", "500 delete"],
         ),
         (
             "start and ready delays",
@@ -131,14 +131,22 @@ fn lives_of_pods() {
             annotated(json!({"isopod.dev/hollow-stop-delay": "3s"})),
             99_000,
             Some((1000, 30)),
-            vec!["0 Running running ready restarts=0", "4000 delete"],
+            vec![
+                "0 Running running ready restarts=0",
+                "4000 Succeeded Completed 0 not ready restarts=0",
+                "4000 delete",
+            ],
         ),
         (
             "stop delay is bounded by the grace period",
             annotated(json!({"isopod.dev/hollow-stop-delay": "30s"})),
             99_000,
             Some((1000, 2)),
-            vec!["0 Running running ready restarts=0", "3000 delete"],
+            vec![
+                "0 Running running ready restarts=0",
+                "3000 Succeeded Completed 0 not ready restarts=0",
+                "3000 delete",
+            ],
         ),
         (
             "deleted before it runs",

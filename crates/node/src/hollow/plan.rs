@@ -36,7 +36,9 @@ pub enum State {
     /// Succeeded or Failed before this node agent looked; left as it is.
     Past,
     /// Deleted; its containers are stopping.
-    Stopping { until: Timestamp },
+    Stopping { since: Timestamp, until: Timestamp, restarts: u32 },
+    /// Deleted, and its containers have ended: this is shown, then the object can go.
+    Stopped { since: Timestamp, ended: Timestamp, restarts: u32 },
     /// Nothing runs any more: the object can go.
     Gone,
 }
@@ -98,8 +100,8 @@ impl State {
     /// The state at `now`: takes every edge whose time has come.
     ///
     /// ```text
-    /// ## any (but Gone) => Stopping       the pod was deleted
-    /// ## Stopping => Gone                 the stop delay, or the grace period, is over
+    /// ## any => (Stopping | Gone)         the pod was deleted, and something runs or nothing does
+    /// ## Stopping => Stopped              the stop delay, or the grace period, is over
     /// ## Creating => (Running | PullFailed | ConfigError | InvalidImage)
     /// ## PullFailed => PullBackoff => PullFailed …
     /// ## Running => Ended                 the containers exit, and the restart policy lets them
@@ -149,16 +151,18 @@ impl State {
     fn deletion(self, pod: &Pod, orders: &Orders, now: Timestamp) -> Option<Self> {
         let at = pod.metadata.deletion_timestamp.as_ref()?.0;
         match self {
-            Self::Gone => None,
-            Self::Stopping { until } => (until <= now).then_some(Self::Gone),
-            Self::Running { .. } => {
+            Self::Gone | Self::Stopped { .. } => None,
+            Self::Stopping { since, until, restarts } => {
+                (until <= now).then_some(Self::Stopped { since, ended: until, restarts })
+            }
+            Self::Running { since, restarts, .. } => {
                 // The timestamp is the moment at which the grace period ends.
                 let grace = SignedDuration::from_secs(pod.metadata.deletion_grace_period_seconds.unwrap_or(0).max(0));
                 let asked = at.checked_sub(grace).unwrap_or(now).min(now);
                 // The API counts whole seconds: what was asked this second was asked now.
                 let asked = if now.duration_since(asked) < SignedDuration::from_secs(1) { now } else { asked };
                 let delay = orders.stop_delay.min(grace);
-                Some(Self::Stopping { until: after(asked, delay) })
+                Some(Self::Stopping { since, until: after(asked, delay), restarts })
             }
             // Nothing runs that would have to stop.
             _ => Some(Self::Gone),
@@ -181,12 +185,12 @@ impl State {
     /// When this state ends, or looks different, by itself.
     pub fn next(self, pod: &Pod, now: Timestamp) -> Next {
         let own = match self {
-            Self::Gone => return Next::Delete,
+            Self::Gone | Self::Stopped { .. } => return Next::Delete,
             Self::Creating { until }
             | Self::PullFailed { until, .. }
             | Self::PullBackoff { until, .. }
             | Self::CrashBackoff { until, .. }
-            | Self::Stopping { until } => Some(until),
+            | Self::Stopping { until, .. } => Some(until),
             Self::Running { ready, end, .. } => ready.filter(|at| *at > now).into_iter().chain(end).min(),
             Self::ConfigError
             | Self::InvalidImage

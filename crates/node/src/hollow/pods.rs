@@ -161,7 +161,7 @@ impl Pods {
         let node = self.names.get(usize::try_from(tracked.node).ok()?)?.clone();
         let uid = tracked.uid.clone();
         let write = |action| Write { key: key.clone(), uid, node, action };
-        if next == Next::Delete {
+        if tracked.state == State::Gone {
             tracked.writing = true;
             return Some((Some(write(Action::Delete)), None));
         }
@@ -175,6 +175,10 @@ impl Pods {
         let wanted = status::render(&pod, tracked.state, &tracked.orders, &addresses, now);
         let wanted = wanted.filter(|w| !status::is_shown(w, pod.status.as_ref()));
         let Some(wanted) = wanted.filter(|w| tracked.written.as_ref().is_none_or(|(before, _)| before != w)) else {
+            if next == Next::Delete {
+                tracked.writing = true;
+                return Some((Some(write(Action::Delete)), None));
+            }
             return Some((None, wake.into_iter().chain(doubt).min()));
         };
         tracked.written = Some((wanted.clone(), now));

@@ -80,7 +80,10 @@ impl View<'_> {
     }
 
     fn is_initialized(&self) -> bool {
-        matches!(self.state, State::Running { .. } | State::CrashBackoff { .. } | State::Ended { .. })
+        matches!(
+            self.state,
+            State::Running { .. } | State::CrashBackoff { .. } | State::Ended { .. } | State::Stopped { .. }
+        )
     }
 
     /// State, last state, restarts.
@@ -124,7 +127,7 @@ impl View<'_> {
                     format!("back-off {wait}s restarting failed container={} pod={name}_{namespace}({uid})", c.name);
                 (waiting("CrashLoopBackOff", Some(why)), crashed(restarts, since, ended), restarts)
             }
-            State::Ended { since, ended, restarts } => {
+            State::Ended { since, ended, restarts } | State::Stopped { since, ended, restarts } => {
                 (terminated(self.exit, since, ended, &self.id(c, restarts)), None, restarts)
             }
             State::DeadlineExceeded { since: Some(since), ended } => {
@@ -163,7 +166,10 @@ impl View<'_> {
             {
                 self.status(c, running(since), None, 0, true, true)
             }
-            State::Running { since, .. } | State::CrashBackoff { since, .. } | State::Ended { since, .. } => {
+            State::Running { since, .. }
+            | State::CrashBackoff { since, .. }
+            | State::Ended { since, .. }
+            | State::Stopped { since, .. } => {
                 let done = self.known_init(c).unwrap_or_else(|| terminated(0, since, since, &self.id(c, 0)));
                 self.status(c, done, None, 0, true, false)
             }
@@ -210,8 +216,8 @@ impl View<'_> {
     fn phase(&self) -> &'static str {
         match self.state {
             State::Running { .. } | State::CrashBackoff { .. } => "Running",
-            State::Ended { .. } if self.exit == 0 => "Succeeded",
-            State::Ended { .. } | State::DeadlineExceeded { .. } => "Failed",
+            State::Ended { .. } | State::Stopped { .. } if self.exit == 0 => "Succeeded",
+            State::Ended { .. } | State::Stopped { .. } | State::DeadlineExceeded { .. } => "Failed",
             _ => "Pending",
         }
     }
@@ -239,8 +245,10 @@ impl View<'_> {
         } else {
             (true, None, None)
         };
-        let sandbox =
-            !matches!(self.state, State::Creating { .. } | State::Ended { .. } | State::DeadlineExceeded { .. });
+        let sandbox = !matches!(
+            self.state,
+            State::Creating { .. } | State::Ended { .. } | State::Stopped { .. } | State::DeadlineExceeded { .. }
+        );
         vec![
             self.condition("PodReadyToStartContainers", (sandbox, None, None)),
             self.condition("Initialized", initialized),
