@@ -351,3 +351,98 @@ fn a_killed_build_takes_its_step_with_it_and_leaves_nothing() {
     assert!(!std::fs::read_to_string("/proc/mounts").unwrap().contains(site.tmp.path().to_str().unwrap()));
     site.build_ok("after", "FROM base\nRUN true\n", &[]);
 }
+
+/// A web server of the test's own: what it serves, and how often each path was asked for.
+struct Web {
+    address: std::net::SocketAddr,
+    asked: std::sync::Arc<std::sync::Mutex<Vec<String>>>,
+}
+
+impl Web {
+    /// Ends with the test's process.
+    fn start(files: Vec<(&'static str, &'static str, Vec<u8>)>) -> Self {
+        use std::io::{BufRead, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = std::sync::Arc::<std::sync::Mutex<Vec<String>>>::default();
+        let log = asked.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = std::io::BufReader::new(stream.unwrap());
+                let mut request = String::new();
+                while stream.read_line(&mut request).unwrap() > 2 {}
+                let path = request.split(' ').nth(1).unwrap_or_default().to_owned();
+                let found = files.iter().find(|(name, ..)| *name == path);
+                let answer = match found {
+                    Some((_, headers, body)) => {
+                        let head = format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {}\r\n\r\n", body.len());
+                        [head.as_bytes(), body].concat()
+                    }
+                    None if path == "/moved" => {
+                        b"HTTP/1.1 302 Found\r\nLocation: /dir/file\r\nContent-Length: 0\r\n\r\n".to_vec()
+                    }
+                    None => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec(),
+                };
+                log.lock().unwrap().push(path);
+                stream.get_mut().write_all(&answer).unwrap();
+            }
+        });
+        Self { address, asked }
+    }
+
+    fn count(&self, path: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|p| *p == path).count()
+    }
+}
+
+#[test]
+fn files_are_added_from_the_network() {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(5);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "inside", &b"inner"[..]).unwrap();
+    let web = Web::start(vec![
+        ("/dir/file", "", b"hello".to_vec()),
+        ("/a.tar", "", tar.into_inner().unwrap()),
+        ("/", "Content-Disposition: attachment; filename=\"named\"\r\n", b"by the server".to_vec()),
+    ]);
+    let site = Site::new();
+    site.base();
+    let url = format!("http://{}", web.address);
+    let digest = isopod_images::digest::Digest::of(b"hello").to_string();
+    let text = format!(
+        "FROM base\nARG AT={url}\nADD $AT/dir/file /got\nADD --chown=web --chmod=644 {url}/moved /in/\nADD {url}/a.tar {url}/ /many/\n\
+         ADD --unpack=true {url}/a.tar /out\nADD --checksum={digest} {url}/dir/file /checked\n"
+    );
+    site.build_ok("net", &text, &[]);
+    let view = site.view("net");
+    let mode = |path: &str| {
+        let metadata = view.lookup(Path::new(path)).unwrap().unwrap().metadata;
+        (metadata.mode() & 0o7777, metadata.uid())
+    };
+    assert_eq!((site.read("net", "got"), mode("got")), ("hello".into(), (0o600, 0)));
+    assert_eq!((site.read("net", "in/moved"), mode("in/moved")), ("hello".into(), (0o644, 33)));
+    assert_eq!(site.read("net", "many/named"), "by the server");
+    assert!(site.read("net", "many/a.tar").contains("inner"), "an archive stays one");
+    assert_eq!((site.read("net", "out/inside"), site.read("net", "checked")), ("inner".into(), "hello".into()));
+
+    // Asked again, to see whether it has changed; what is known by its checksum is not.
+    let before = web.count("/dir/file");
+    assert!(site.build_ok("net", &text, &[]).contains("5 of 5 steps from the cache"));
+    assert_eq!(web.count("/dir/file"), before + 2, "once by name, once moved, not for the checksum");
+    let other = isopod_images::digest::Digest::of(b"other").to_string();
+    for (step, expected) in [
+        (format!("ADD --checksum={other} {url}/dir/file /"), format!("digest mismatch {digest}: {other}")),
+        (format!("ADD --checksum=md5:0 {url}/dir/file /"), "--checksum md5:0:".into()),
+        (format!("ADD --checksum={digest} busybox /"), "checksum can't be specified".into()),
+        (format!("ADD {url}/nosuch /"), "the server answered 404 Not Found".into()),
+        ("ADD https://git.example/a.git /".into(), "git repositories are not supported as a source".into()),
+        ("ADD http://127.0.0.1:1/x /".into(), "cannot connect to 127.0.0.1:1".into()),
+    ] {
+        site.write("busybox", "");
+        let (ok, text) = site.build("bad", &format!("FROM base\n{step}\n"), &[]);
+        assert!(!ok && text.contains(&expected) && text.contains("line 2"), "{step}\n{text}");
+    }
+    assert!(site.left_behind().is_empty());
+}

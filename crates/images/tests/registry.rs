@@ -176,3 +176,40 @@ async fn credentials_are_tried_in_order_and_pulls_at_once_are_one() {
     let image = third.pull("mirrored.example/private:v1", &[]).await.unwrap();
     assert_eq!(image.tags, ["mirrored.example/private:v1"]);
 }
+
+/// As docker's users have it: passwords are kept by a program.
+#[test]
+fn credential_helpers_are_asked() {
+    use std::os::unix::fs::PermissionsExt;
+    let registry = Registry::start("user:$2b$04$nAbZYCy2vxBB1Dt4hcNQYe3OJ04pxYr30wJ7RokH/LMCUcAHfuBFS\n");
+    let site = Site::new();
+    let id = with_image(&site);
+    let name = registry.name("private:v1");
+    site.ok(&["image", "tag", "web:v1", &name]);
+    let bin = site.tmp.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let helper = bin.join("docker-credential-test");
+    let script = format!(
+        "#!/bin/sh\nread -r server\nif [ \"$1 $server\" != 'get 127.0.0.1:{}' ]; then echo 'credentials not found in native keychain'; exit 1; fi\n\
+         echo '{{\"ServerURL\":\"x\",\"Username\":\"user\",\"Secret\":\"secret\"}}'\n",
+        registry.port
+    );
+    std::fs::write(&helper, script).unwrap();
+    std::fs::set_permissions(&helper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let push = |config: &str| {
+        std::fs::write(site.tmp.path().join("config.json"), config).unwrap();
+        let mut command = Command::new(support::BINARY);
+        command.arg(&site.data).args(["image", "push", "-q", &name]).env("DOCKER_CONFIG", site.tmp.path());
+        let out = command.env("PATH", &path).output().unwrap();
+        (out.status.success(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let (ok, text) = push(r#"{"credsStore":"nosuch"}"#);
+    assert!(!ok && text.contains("failed to push"), "{text}");
+    let own = format!(r#"{{"credHelpers":{{"127.0.0.1:{}":"test"}},"credsStore":"nosuch"}}"#, registry.port);
+    for config in [r#"{"credsStore":"test"}"#, &own] {
+        let (ok, text) = push(config);
+        assert!(ok, "{config}: {text}");
+    }
+    assert_eq!(site.id(&name), id);
+}

@@ -8,6 +8,7 @@
 //! Semantics are those of Docker's BuildKit (`frontend/dockerfile`), where it and its predecessors differ too.
 pub mod cache;
 mod dockerfile;
+mod download;
 mod ignore;
 mod instruction;
 mod owner;

@@ -236,17 +236,19 @@ impl Prepared {
                 let job = Job {
                     source: &source,
                     found: vec![found],
+                    downloads: Vec::new(),
                     documents: Vec::new(),
                     target: PathBuf::from("/"),
                     into_directory: true,
                     owner: None,
                     chmod: None,
                     unpack: false,
+                    unpack_downloads: false,
                     parents: false,
                     exclude: Ignore::default(),
                     time: carrying.options().timestamp,
                 };
-                job.run(&mut tree)?;
+                job.run(carrying.builder(), &mut tree)?;
                 tree.finish().doing(what)?;
                 let from = if is_dir { room.to_owned() } else { room.join(name) };
                 Ok(Some(bind(from, spec.target.clone(), spec.read_only)))

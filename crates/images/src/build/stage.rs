@@ -1,5 +1,6 @@
 //! Carrying out a stage, instruction by instruction.
 use super::cache::{Cache, Step};
+use super::download::{self, Download};
 use super::ignore::Ignore;
 use super::instruction::{self, Instruction, Kind, Transfer};
 use super::owner::{self, Chmod};
@@ -208,6 +209,9 @@ impl<'c> Carrying<'c> {
         }
     }
 
+    pub fn builder(&self) -> &'c Builder<'c> {
+        self.builder
+    }
     pub fn options(&self) -> &'c BuildOptions {
         self.builder.options
     }
@@ -498,33 +502,31 @@ impl<'c> Carrying<'c> {
                 is_context: true,
             },
         };
-        let job = self.job(&source, transfer, is_add)?;
+        let mut job = self.job(&source, transfer, is_add)?;
         let mut key = self.key(if is_add { "add" } else { "copy" });
-        job.key(&self.cache(), &mut key)?;
+        job.key(self.builder, &self.cache(), &mut key)?;
         self.layer_step(instruction, key.finish(), |carrying, new| {
             let mut tree = Tree::create(&new.path(), &carrying.layer_paths()).doing(|| "new layer".into())?;
-            job.run(&mut tree)?;
+            job.run(carrying.builder, &mut tree)?;
             tree.finish().doing(|| "new layer".into())?;
             Ok(true)
         })
     }
 
     fn job<'j>(&self, source: &'j Source<'j>, transfer: &Transfer, is_add: bool) -> Result<Job<'j>, StepError> {
-        let mut found = Vec::new();
+        let (mut found, mut downloads) = (Vec::new(), Vec::new());
         let patterns = self.expand_all(&transfer.sources)?;
+        let expected = transfer.checksum.as_deref().map(|c| download::checksum(&self.expand(c)?)).transpose()?;
         for pattern in &patterns {
-            if is_add
-                && (pattern.starts_with("http://") || pattern.starts_with("https://") || pattern.starts_with("git@"))
-            {
-                return Err(StepError::new(format!(
-                    "ADD of {pattern}: fetching from the network is not supported, use RUN or COPY"
-                )));
+            if is_add && download::is_url(pattern)? {
+                downloads.push(Download::new(pattern, expected)?);
+                continue;
             }
             found.extend(source.find(pattern)?);
         }
         let target = self.expand(&transfer.target)?;
         let into_directory = target.ends_with('/') || matches!(target.as_str(), "." | "..") || target.ends_with("/.");
-        let many = found.len() + transfer.heredocs.len() > 1;
+        let many = found.len() + downloads.len() + transfer.heredocs.len() > 1;
         let mut documents = Vec::new();
         for document in &transfer.heredocs {
             let lookup = |name: &str| self.variable(name);
@@ -534,8 +536,8 @@ impl<'c> Carrying<'c> {
             };
             documents.push((document.name.clone(), text.into_bytes()));
         }
-        if let Some(expected) = &transfer.checksum {
-            self.check(&found, &self.expand(expected)?)?;
+        if expected.is_some() && (downloads.len() != 1 || !found.is_empty()) {
+            return Err(StepError::new("checksum can't be specified for multiple sources or for non-HTTP(S) sources"));
         }
         let chown = transfer.chown.as_deref().map(|o| self.expand(o)).transpose()?;
         let view = View::new(self.layer_paths());
@@ -547,29 +549,18 @@ impl<'c> Carrying<'c> {
         Ok(Job {
             source,
             found,
+            downloads,
             documents,
             target: absolute(&self.settings().working_dir, &target),
             into_directory: into_directory || many,
             owner: chown.map(|chown| owner::owner(&view, &chown)).transpose()?,
             chmod: chmod.as_deref().map(Chmod::parse).transpose()?,
             unpack: transfer.unpack.unwrap_or(is_add),
+            unpack_downloads: transfer.unpack == Some(true),
             parents: transfer.parents,
             exclude,
             time: self.options().timestamp,
         })
-    }
-
-    fn check(&self, found: &[super::source::Found], expected: &str) -> Result<(), StepError> {
-        for file in found {
-            let digest = self
-                .cache()
-                .file_digest(&file.node.real, &file.node.metadata)
-                .doing(|| file.path.display().to_string())?;
-            if digest.to_string() != expected {
-                return Err(StepError::new(format!("digest mismatch {digest}: {expected}")));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,8 +1,10 @@
 //! `COPY`, `ADD` and `WORKDIR`: files into a new layer (BuildKit `solver/llbsolver/file/backend.go`, tonistiigi/fsutil `copy`).
 use super::cache::Cache;
+use super::download::Download;
 use super::ignore::Ignore;
 use super::owner::Chmod;
 use super::source::{Found, Source};
+use super::stage::Builder;
 use super::{Doing, StepError};
 use crate::digest::Hasher;
 use crate::layer::{Attributes, Content, Node, Tree, decompress, extract};
@@ -17,6 +19,7 @@ use std::path::{Component, Path, PathBuf};
 pub struct Job<'j> {
     pub source: &'j Source<'j>,
     pub found: Vec<Found>,
+    pub downloads: Vec<Download>,
     /// Files written in the Dockerfile: name and content.
     pub documents: Vec<(String, Vec<u8>)>,
     /// Absolute.
@@ -28,6 +31,8 @@ pub struct Job<'j> {
     pub chmod: Option<Chmod>,
     /// Archives are extracted.
     pub unpack: bool,
+    /// Downloaded ones too.
+    pub unpack_downloads: bool,
     pub parents: bool,
     pub exclude: Ignore,
     pub time: i64,
@@ -35,12 +40,16 @@ pub struct Job<'j> {
 
 impl Job<'_> {
     /// All that the layer depends on.
-    pub fn key(&self, cache: &Cache<'_>, key: &mut Hasher) -> Result<(), StepError> {
+    pub fn key(&mut self, builder: &Builder<'_>, cache: &Cache<'_>, key: &mut Hasher) -> Result<(), StepError> {
         let flags = (self.into_directory, self.unpack, self.parents, self.owner, &self.chmod);
         key.field(format!("{} {flags:?} {:?}", self.target.display(), self.exclude));
         for (name, content) in &self.documents {
             key.field(name);
             key.field(content);
+        }
+        for download in &mut self.downloads {
+            key.field(format!("{} {}", download.url, self.unpack_downloads));
+            key.field(download.digest(builder)?.hex());
         }
         for found in &self.found {
             key.field(found.name.as_os_str().as_bytes());
@@ -52,17 +61,48 @@ impl Job<'_> {
         Ok(())
     }
 
-    pub fn run(&self, tree: &mut Tree) -> Result<(), StepError> {
+    pub fn run(mut self, builder: &Builder<'_>, tree: &mut Tree) -> Result<(), StepError> {
         for (name, content) in &self.documents {
             let target = self.target_of(tree, Path::new(name))?;
             let mut attributes = Attributes::new(0o644, self.time);
             self.adorn(&mut attributes, false);
             self.put(tree, &target, Content::File(&mut content.as_slice()), &attributes)?;
         }
+        for mut download in std::mem::take(&mut self.downloads) {
+            self.download(builder, tree, &mut download)?;
+        }
         for found in &self.found {
             self.one(tree, found)?;
         }
         Ok(())
+    }
+
+    fn download(&self, builder: &Builder<'_>, tree: &mut Tree, download: &mut Download) -> Result<(), StepError> {
+        let path = download.path(builder)?;
+        if self.unpack_downloads && is_archive(&path) {
+            return self.extract(tree, &path, &download.url);
+        }
+        let name = if self.is_directory(tree)? { download.name(builder)? } else { PathBuf::new() };
+        let target = self.target_of(tree, &name)?;
+        let mut attributes = Attributes::new(0o600, self.time);
+        self.adorn(&mut attributes, false);
+        let mut file = File::open(&path).doing(|| download.url.clone())?;
+        self.put(tree, &target, Content::File(&mut file), &attributes)
+    }
+
+    /// Whether what is copied goes into the target and not in its place.
+    fn is_directory(&self, tree: &Tree) -> Result<bool, StepError> {
+        let target = self.real_target(tree, &self.target)?;
+        let there = tree.view().lookup(&target).doing(|| target.display().to_string())?;
+        Ok(self.into_directory || there.is_some_and(|n| n.metadata.is_dir()))
+    }
+
+    fn extract(&self, tree: &mut Tree, archive: &Path, shown: &str) -> Result<(), StepError> {
+        let target = self.real_target(tree, &self.target)?;
+        self.make_directory(tree, &target, &Attributes::new(0o755, self.time))?;
+        let file = File::open(archive).doing(|| shown.to_owned())?;
+        let tar = decompress(file).doing(|| shown.to_owned())?;
+        extract(tar, tree, &target, self.owner).doing(|| format!("cannot extract {shown}"))
     }
 
     fn one(&self, tree: &mut Tree, found: &Found) -> Result<(), StepError> {
@@ -76,12 +116,7 @@ impl Job<'_> {
             return self.contents(tree, &found.path, &target, &found.path);
         }
         if self.unpack && found.node.metadata.is_file() && is_archive(&found.node.real) {
-            let target = self.real_target(tree, &self.target)?;
-            self.make_directory(tree, &target, &Attributes::new(0o755, self.time))?;
-            let file = File::open(&found.node.real).doing(|| found.path.display().to_string())?;
-            let tar = decompress(file).doing(|| found.path.display().to_string())?;
-            return extract(tar, tree, &target, self.owner)
-                .doing(|| format!("cannot extract {}", found.path.display()));
+            return self.extract(tree, &found.node.real, &found.path.display().to_string());
         }
         let target = self.target_of(tree, &found.name)?;
         self.node(tree, &found.node, &target)
@@ -196,9 +231,7 @@ impl Job<'_> {
     /// Where a single file goes: below the target if that is a directory, else to the target itself.
     fn target_of(&self, tree: &mut Tree, name: &Path) -> Result<PathBuf, StepError> {
         let target = self.real_target(tree, &self.target)?;
-        let there = tree.view().lookup(&target).doing(|| target.display().to_string())?;
-        let is_dir = self.into_directory || there.is_some_and(|n| n.metadata.is_dir());
-        let path = if is_dir { target.join(name) } else { target };
+        let path = if self.is_directory(tree)? { target.join(name) } else { target };
         let parent = path.parent().unwrap_or(Path::new("")).to_owned();
         let mut attributes = Attributes::new(0o755, self.time);
         (attributes.uid, attributes.gid) = self.owner.unwrap_or((0, 0));

@@ -1,5 +1,6 @@
 //! `isopod build` and `isopod image …`, as docker's commands of the same names. They need no running cluster: a store is a directory.
 mod build;
+mod layers;
 mod progress;
 mod show;
 mod transfer;

@@ -1,7 +1,5 @@
-//! Telling people what a build or a transfer does.
+//! Telling people what a build does.
 use crate::build::{Progress, Stream};
-use crate::digest::Digest;
-use crate::registry::PullProgress;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
@@ -146,22 +144,4 @@ fn fit(text: &str, most: usize) -> String {
     let printable = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let short: String = printable.take(most).collect();
     if text.chars().count() > most { format!("{short}…") } else { short }
-}
-
-/// Layers on their way, one line when each begins and ends.
-pub struct Layers {
-    begun: Instant,
-}
-
-impl Layers {
-    pub fn new() -> Self {
-        Self { begun: Instant::now() }
-    }
-}
-
-impl PullProgress for Layers {
-    fn layer(&self, digest: &Digest, what: &str) {
-        let id: String = digest.hex().chars().take(12).collect();
-        eprintln!("{id}: {what} ({:.1}s)", self.begun.elapsed().as_secs_f64());
-    }
 }

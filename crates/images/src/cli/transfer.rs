@@ -96,7 +96,7 @@ pub fn pull(args: &PullArgs, store: &ImageStore) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     for name in &args.images {
         let progress: Option<Arc<dyn PullProgress>> =
-            (!args.quiet).then(|| Arc::new(super::progress::Layers::new()) as _);
+            (!args.quiet).then(|| Arc::new(super::layers::Layers::new()) as _);
         match runtime.block_on(store.pull_image(name, &[], progress)) {
             Ok(image) => {
                 let named = crate::reference::Reference::parse(name)?.or_latest();
@@ -116,7 +116,7 @@ pub fn pull(args: &PullArgs, store: &ImageStore) -> Result<ExitCode> {
 
 pub fn push(args: &PushArgs, store: &ImageStore) -> Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let progress: Option<Arc<dyn PullProgress>> = (!args.quiet).then(|| Arc::new(super::progress::Layers::new()) as _);
+    let progress: Option<Arc<dyn PullProgress>> = (!args.quiet).then(|| Arc::new(super::layers::Layers::new()) as _);
     let digest = runtime.block_on(store.push_image(&args.image, &[], progress))?;
     writeln!(io::stdout(), "{}@{digest}", crate::reference::Reference::parse(&args.image)?.or_latest())?;
     Ok(ExitCode::SUCCESS)

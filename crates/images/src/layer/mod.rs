@@ -8,6 +8,7 @@
 //! that would give orders to overlayfs are dropped.
 mod attributes;
 mod compression;
+mod copy;
 mod pack;
 mod pax;
 mod tree;
@@ -16,6 +17,7 @@ mod view;
 
 pub use attributes::{Attributes, is_opaque};
 pub use compression::decompress;
+pub use copy::copy_out;
 pub use pack::pack;
 pub use tree::{Content, Summary, Tree, remove_tree};
 pub use unpack::{extract, unpack};

@@ -1,10 +1,14 @@
 //! How registries are reached, and with which credentials.
+use super::helper;
 use crate::contract::Credentials;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// The name that stands for a refresh token in place of a password (docker/cli `config/types`).
+pub const IDENTITY: &str = "<token>";
 
 /// How registries are reached.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +34,10 @@ pub struct Own {
 #[serde(rename_all = "camelCase", default)]
 struct DockerConfig {
     auths: BTreeMap<String, Auth>,
+    /// The helper that keeps all credentials.
+    creds_store: String,
+    /// Those for single registries.
+    cred_helpers: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -38,6 +46,7 @@ struct Auth {
     auth: String,
     username: String,
     password: String,
+    identitytoken: String,
 }
 
 impl RegistryConfig {
@@ -58,20 +67,37 @@ impl RegistryConfig {
         })
     }
 
-    /// Docker's credentials, in the order of the file.
-    pub fn docker_credentials(&self) -> Vec<Credentials> {
+    /// Docker's credentials: what a helper has for this registry, then those in the file, in its order.
+    pub async fn docker_credentials(&self, registry: &str) -> Vec<Credentials> {
         let Some(path) = &self.docker else { return Vec::new() };
         let Ok(bytes) = std::fs::read(path) else { return Vec::new() };
         let config: DockerConfig = serde_json::from_slice(&bytes).unwrap_or_else(|error| {
             tracing::warn!(path = %path.display(), %error, "cannot read docker's configuration");
             DockerConfig::default()
         });
-        config.auths.into_iter().filter_map(|(registry, auth)| auth.read(registry)).collect()
+        let asked = match config.helper(registry) {
+            Some(helper) => helper::ask(helper, registry).await,
+            None => None,
+        };
+        let in_file = config.auths.into_iter().filter_map(|(registry, auth)| auth.read(registry));
+        asked.into_iter().chain(in_file).collect()
+    }
+}
+
+impl DockerConfig {
+    /// Who keeps the credentials for a registry. An empty name in `credHelpers` is nobody.
+    fn helper(&self, registry: &str) -> Option<&str> {
+        let names = [registry, helper::server(registry)];
+        let own = names.iter().find_map(|name| self.cred_helpers.get(*name));
+        Some(own.unwrap_or(&self.creds_store).as_str()).filter(|name| !name.is_empty())
     }
 }
 
 impl Auth {
     fn read(self, registry: String) -> Option<Credentials> {
+        if !self.identitytoken.is_empty() {
+            return Some(Credentials { registry, username: IDENTITY.to_owned(), password: self.identitytoken });
+        }
         if !self.auth.is_empty() {
             let text = String::from_utf8(STANDARD.decode(self.auth.trim()).ok()?).ok()?;
             let (username, password) = text.split_once(':')?;
@@ -134,19 +160,33 @@ mod tests {
         }
     }
 
-    #[test]
-    fn dockers_file_is_read() {
+    fn shown(credentials: Vec<Credentials>) -> Vec<String> {
+        credentials.into_iter().map(|c| format!("{} {} {}", c.registry, c.username, c.password)).collect()
+    }
+
+    #[tokio::test]
+    async fn dockers_file_is_read() {
         let tmp = tempfile::tempdir().unwrap();
         let path = tmp.path().join("config.json");
-        std::fs::write(&path, r#"{"auths":{"a:5000":{"auth":"dXNlcjpwYTpzcw=="},"b":{"username":"x","password":"y"},"c":{}},"credsStore":"z"}"#).unwrap();
+        std::fs::write(&path, r#"{"auths":{"a:5000":{"auth":"dXNlcjpwYTpzcw=="},"b":{"username":"x","password":"y"},"c":{},"d":{"identitytoken":"t"}}}"#).unwrap();
         let config = RegistryConfig { docker: Some(path.clone()), own: None };
-        let found: Vec<_> =
-            config.docker_credentials().into_iter().map(|c| (c.registry, c.username, c.password)).collect();
-        assert_eq!(
-            found,
-            [("a:5000".into(), "user".into(), "pa:ss".into()), ("b".to_owned(), "x".to_owned(), "y".to_owned())]
-        );
+        assert_eq!(shown(config.docker_credentials("b").await), ["a:5000 user pa:ss", "b x y", "d <token> t"]);
         std::fs::write(&path, "{").unwrap();
-        assert!(config.docker_credentials().is_empty());
+        assert!(config.docker_credentials("b").await.is_empty());
+    }
+
+    #[test]
+    fn the_helper_of_a_registry_goes_before_that_for_all() {
+        let config = r#"{"credsStore":"all","credHelpers":{"r.example":"one","https://index.docker.io/v1/":"hub","none.example":""}}"#;
+        let config: DockerConfig = serde_json::from_str(config).unwrap();
+        for (registry, expected) in [
+            ("r.example", Some("one")),
+            ("docker.io", Some("hub")),
+            ("none.example", None),
+            ("other:5000", Some("all")),
+        ] {
+            assert_eq!(config.helper(registry), expected, "{registry}");
+        }
+        assert_eq!(DockerConfig::default().helper("r.example"), None);
     }
 }

@@ -201,7 +201,7 @@ impl ImageStore {
             return Ok(false);
         }
         tell(progress, &layer.digest, "Pulling fs layer");
-        self.fetch_layer(reference, work, found, layer).await?;
+        self.fetch_layer(reference, work, found, layer, progress).await?;
         tell(progress, &layer.digest, "Download complete");
         Ok(true)
     }
@@ -211,11 +211,18 @@ impl ImageStore {
         matches!(self.layer(&[layer.digest]), Ok(Some(l)) if l.record.packable)
     }
 
-    async fn fetch_layer(&self, reference: &Reference, work: &Work, found: &Found, layer: &Descriptor) -> Result<()> {
+    async fn fetch_layer(
+        &self,
+        reference: &Reference,
+        work: &Work,
+        found: &Found,
+        layer: &Descriptor,
+        progress: Option<&dyn PullProgress>,
+    ) -> Result<()> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.try_layer(reference, work, found, layer).await {
+            match self.try_layer(reference, work, found, layer, progress).await {
                 Err(ImageError::Unavailable { message, .. }) if tries < TRIES => {
                     tracing::info!(layer = %layer.digest, %message, "trying again");
                     tokio::time::sleep(Duration::from_millis(200) * tries).await;
@@ -225,7 +232,14 @@ impl ImageStore {
         }
     }
 
-    async fn try_layer(&self, reference: &Reference, work: &Work, found: &Found, layer: &Descriptor) -> Result<()> {
+    async fn try_layer(
+        &self,
+        reference: &Reference,
+        work: &Work,
+        found: &Found,
+        layer: &Descriptor,
+        progress: Option<&dyn PullProgress>,
+    ) -> Result<()> {
         let response = found.session.blob(&layer.digest).await.map_err(|e| fetching(reference, e))?;
         let mut body = response.into_body();
         let mut blob = self.begin_blob(work)?;
@@ -240,6 +254,9 @@ impl ImageStore {
             }
             let written = blob.write_all(&data);
             written.map_err(|source| ImageError::Io { context: format!("layer {}", layer.digest), source })?;
+            if let Some(progress) = progress {
+                progress.bytes(&layer.digest, size, layer.size);
+            }
         }
         if size < layer.size {
             let message = format!("layer {}: {size} of {} bytes came", layer.digest, layer.size);

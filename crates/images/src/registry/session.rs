@@ -1,6 +1,6 @@
 //! One repository of one registry, with what it takes to be let in.
 use super::auth::{self, Challenge};
-use super::config::{RegistryConfig, fits};
+use super::config::{IDENTITY, Own, RegistryConfig, fits};
 use super::http::{self, Body, HttpError};
 use crate::contract::Credentials;
 use crate::digest::Digest;
@@ -67,30 +67,43 @@ pub async fn sessions(
     action: &'static str,
 ) -> Vec<Session> {
     let own = config.own();
-    let mut credentials: Vec<Option<Credentials>> = Vec::new();
-    let all = given.iter().cloned().chain(config.docker_credentials());
-    let fitting = all.filter(|c| fits(c, &reference.registry, &reference.repository));
-    credentials.extend(fitting.map(Some));
-    credentials.push(None);
     let mut sessions = Vec::new();
     let none = Vec::new();
     // What is sent goes where it was told to go.
     let mirrors = if action == "pull" { own.mirrors.get(&reference.registry).unwrap_or(&none) } else { &none };
     for mirror in mirrors {
-        let base = mirror.trim_end_matches('/').to_owned();
+        let base = match mirror.trim_end_matches('/') {
+            address if address.contains("://") => address.to_owned(),
+            host => base(&own, host).await,
+        };
         // A mirror gets its own credentials only.
         let host = base.split_once("://").map_or(base.as_str(), |(_, h)| h).to_owned();
-        let fitting =
-            given.iter().cloned().chain(config.docker_credentials()).filter(|c| fits(c, &host, &reference.repository));
-        let credentials = fitting.map(Some).chain([None]).collect();
+        let credentials = fitting(config, given, &host, &reference.repository).await;
         sessions.push(Session::new(base, reference, credentials, action));
     }
     let host = if reference.registry == "docker.io" { "registry-1.docker.io" } else { &reference.registry };
-    let insecure = own.insecure.contains(&reference.registry);
-    let plain = insecure || http::is_loopback(host) && !http::speaks_tls(host).await;
-    let base = format!("{}://{host}", if plain { "http" } else { "https" });
+    let base = base(&own, host).await;
+    let credentials = fitting(config, given, &reference.registry, &reference.repository).await;
     sessions.push(Session::new(base, reference, credentials, action));
     sessions
+}
+
+/// Whom a registry may let in, in the order to be tried; nobody in particular last.
+async fn fitting(
+    config: &RegistryConfig,
+    given: &[Credentials],
+    host: &str,
+    repository: &str,
+) -> Vec<Option<Credentials>> {
+    let all = given.iter().cloned().chain(config.docker_credentials(host).await);
+    all.filter(|c| fits(c, host, repository)).map(Some).chain([None]).collect()
+}
+
+/// The address of a host: TLS, unless it is said to have none, or is on loopback and has none.
+async fn base(own: &Own, host: &str) -> String {
+    let insecure = own.insecure.iter().any(|registry| registry == host);
+    let plain = insecure || http::is_loopback(host) && !http::speaks_tls(host).await;
+    format!("{}://{host}", if plain { "http" } else { "https" })
 }
 
 impl Session {
@@ -178,6 +191,13 @@ impl Session {
         credentials: Option<&Credentials>,
     ) -> Result<Option<String>, SessionError> {
         let service = service.map(|s| format!("service={}&", auth::encode(s))).unwrap_or_default();
+        if let Some(refresh) = credentials.filter(|c| c.username == IDENTITY) {
+            let token = auth::encode(&refresh.password);
+            let scope = auth::encode(scope);
+            let form =
+                format!("{service}scope={scope}&client_id=isopod&grant_type=refresh_token&refresh_token={token}");
+            return Self::token_for(realm, form).await;
+        }
         let join = if realm.contains('?') { '&' } else { '?' };
         let text = format!("{realm}{join}{service}scope={}", auth::encode(scope));
         let uri: Uri = text.parse().map_err(|_| HttpError::Address(text))?;
@@ -185,13 +205,15 @@ impl Session {
         if let Some(value) = credentials.and_then(|c| HeaderValue::from_str(&auth::basic(c)).ok()) {
             headers.insert(header::AUTHORIZATION, value);
         }
-        let response = http::get(Method::GET, &uri, &headers).await?;
-        if !response.status().is_success() {
-            return Ok(None);
-        }
-        let token: Token =
-            serde_json::from_slice(&read(response).await?).map_err(|e| SessionError::Content(format!("token: {e}")))?;
-        Ok(token.token.or(token.access_token))
+        token_in(http::get(Method::GET, &uri, &headers).await?).await
+    }
+
+    /// A refresh token is exchanged by POST (distribution "oauth").
+    async fn token_for(realm: &str, form: String) -> Result<Option<String>, SessionError> {
+        let uri: Uri = realm.parse().map_err(|_| HttpError::Address(realm.to_owned()))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        token_in(http::send(Method::POST, &uri, &headers, http::full(form)).await?).await
     }
 
     /// A manifest or index: its bytes and what the registry calls them.
@@ -219,6 +241,16 @@ impl Session {
     pub async fn blob(&self, digest: &Digest) -> Result<Response<Incoming>, SessionError> {
         self.get(Method::GET, &self.uri(&format!("blobs/{digest}"))?, &HeaderMap::new()).await
     }
+}
+
+/// The token in an answer; a refusal is none.
+async fn token_in(response: Response<Incoming>) -> Result<Option<String>, SessionError> {
+    if !response.status().is_success() {
+        return Ok(None);
+    }
+    let token = serde_json::from_slice::<Token>(&read(response).await?);
+    let token = token.map_err(|e| SessionError::Content(format!("token: {e}")))?;
+    Ok(token.token.or(token.access_token))
 }
 
 /// A small answer's body.

@@ -25,6 +25,7 @@ mod dns;
 mod events;
 mod gc;
 mod hook;
+mod image_volumes;
 pub mod memory;
 pub mod node;
 pub mod observed;

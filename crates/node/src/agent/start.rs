@@ -5,7 +5,7 @@ use super::context::Context;
 use super::memory::{Backoff, StartError};
 use super::observed::{Kind, find};
 use super::pull::{self, NoImage};
-use super::{hook, sandbox, stop};
+use super::{hook, image_volumes, sandbox, stop};
 use isopod_api::k8s::api::core::v1::{ConfigMap, Container, Pod, Secret};
 use isopod_reflect::EventType;
 use isopod_runtime::{ContainerId, Runtime, RuntimeError, SandboxId};
@@ -99,8 +99,10 @@ async fn carry_out(ctx: &Context, start: &Start, kind: Kind, container: &Contain
     let mounts = mounts.map_err(|e| config_error(e.to_string()))?;
     let uid = start.pod.metadata.uid.as_deref().unwrap_or_default();
     let directory = sandbox::directory(&ctx.config.data_dir, uid);
-    let words =
-        words_file(directory.join("containers").join(&container.name)).map_err(|e| config_error(e.to_string()))?;
+    let own = directory.join("containers").join(&container.name);
+    let mounts = image_volumes::add(own.join("image-volumes"), start.attempt, &image, mounts).await;
+    let mounts = mounts.map_err(|e| config_error(format!("cannot make the image's volumes: {e}")))?;
+    let words = words_file(own).map_err(|e| config_error(e.to_string()))?;
     let hosts = directory.join("etc-hosts");
     let profiles = ctx.profiles();
     let config = config(&Ingredients {
