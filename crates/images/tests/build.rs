@@ -262,6 +262,34 @@ fn context_permissions_count_and_owners_do_not() {
 }
 
 #[test]
+fn other_directories_are_contexts_too() {
+    let site = Site::new();
+    site.base();
+    let other = site.tmp.path().join("other");
+    std::fs::create_dir_all(other.join("bin")).unwrap();
+    std::fs::write(other.join("bin/tool"), "tool").unwrap();
+    std::os::unix::fs::chown(other.join("bin/tool"), Some(1234), None).unwrap();
+    let given = format!("tools={}", other.display());
+    let text =
+        "FROM base\nCOPY --from=tools / /\nRUN --mount=type=bind,from=tools,source=/bin,target=/t cp /t/tool /copied\n";
+    site.build_ok("tooled", text, &["--build-context", &given]);
+    let tool = site.view("tooled").lookup(Path::new("bin/tool")).unwrap().unwrap().metadata;
+    assert_eq!((tool.uid(), site.read("tooled", "copied")), (0, "tool".into()));
+    std::fs::write(other.join("bin/tool"), "other").unwrap();
+    site.build_ok("tooled", text, &["--build-context", &given]);
+    assert_eq!(site.read("tooled", "bin/tool"), "other");
+    for (text, context, expected) in [
+        (text, "tools", "of the form NAME=DIR"),
+        (text, "tools=/nosuch", "only directories"),
+        (text, "=/", "the name is missing"),
+        ("FROM tools\n", &given, "line 1: FROM tools: build context tools is a directory"),
+    ] {
+        let (ok, said) = site.build("bad", text, &["--build-context", context]);
+        assert!(!ok && said.contains(expected), "{context}: {said}");
+    }
+}
+
+#[test]
 fn what_a_container_stands_on_stays() {
     let site = Site::new();
     site.write("a", "1");

@@ -6,6 +6,7 @@
 //! stay single-threaded.
 mod command;
 mod datadir;
+mod example_server;
 mod key_file;
 mod kubeconfig;
 mod pki;
@@ -42,6 +43,11 @@ enum Command {
     Server(command::server::Args),
     /// Make an image from a Dockerfile.
     Build(command::build::Args),
+    /// Show a rolling update and its undo under load, in a cluster of its own that is removed again.
+    Demo(command::demo::Args),
+    /// The web server of examples/hello.
+    #[command(hide = true)]
+    ExampleServer(example_server::Args),
     /// The images on this machine.
     Image(command::image::Args),
     /// The keys that encrypt Secrets on disk.
@@ -70,6 +76,8 @@ fn main() -> ExitCode {
         Command::Status(args) => command::status::run(&args),
         Command::Server(args) => command::server::run(&args, cli.verbose),
         Command::Build(args) => command::build::run(&args),
+        Command::Demo(args) => command::demo::run(&args),
+        Command::ExampleServer(args) => example_server::run(&args),
         Command::Image(args) => command::image::run(&args),
         Command::Encryption(verb) => command::encryption::run(&verb),
         Command::Version(args) => command::version::run(&args),

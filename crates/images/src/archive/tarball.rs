@@ -36,7 +36,10 @@ impl Tarball {
             }
             Source::Stream(stream) => spool(stream, temporary, &what)?,
         };
-        let entries = contents(&file).map_err(|e| foreign(&what, e))?;
+        let entries = contents(&file).map_err(|e| match e.raw_os_error() {
+            Some(_) => foreign(&what, e),
+            None => corrupt(&what, format!("this is no tar archive, or a damaged one: {e}")),
+        })?;
         Ok(Self { file: Arc::new(file), what, entries })
     }
 

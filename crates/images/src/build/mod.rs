@@ -53,6 +53,8 @@ pub struct BuildOptions {
     /// What `RUN` steps have unless they say so themselves.
     pub network: Network,
     pub secrets: BTreeMap<String, Secret>,
+    /// Directories that `COPY --from` and `RUN --mount=from` may name beside stages and images (`--build-context`).
+    pub contexts: BTreeMap<String, PathBuf>,
     /// Time of everything that is made, in seconds (`SOURCE_DATE_EPOCH`).
     pub timestamp: i64,
     /// The binary that runs steps (`isopod`).
@@ -72,6 +74,7 @@ impl BuildOptions {
             pull: false,
             network: Network::Host,
             secrets: BTreeMap::new(),
+            contexts: BTreeMap::new(),
             timestamp: EPOCH,
             shim_binary: shim_binary.into(),
         }

@@ -306,7 +306,7 @@ fn bind(source: PathBuf, target: PathBuf, read_only: bool) -> Mount {
 /// What a bind mount shows: a stage, an image, or the context with its ignore rules.
 fn bound(carrying: &Carrying<'_>, spec: &MountSpec) -> Result<(View, Ignore, bool), StepError> {
     match spec.get(&["from"]) {
-        Some(from) => Ok((carrying.view_of(from)?, Ignore::default(), false)),
+        Some(from) => Ok((carrying.view_of(from)?, Ignore::default(), carrying.context_of(from).is_some())),
         None => Ok((View::new(vec![carrying.options().context.clone()]), carrying.read_ignore()?, true)),
     }
 }

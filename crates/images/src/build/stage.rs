@@ -295,6 +295,10 @@ impl<'c> Carrying<'c> {
         }
         let begun = Instant::now();
         self.begin(&format!("FROM {image}"));
+        if self.context_of(&image).is_some() {
+            let message = format!("build context {image} is a directory: take from it with COPY --from={image}");
+            return Err(StepError::new(message));
+        }
         self.state = match self.plan.find(&image, self.number) {
             Some(n) => {
                 self.done.get(&n).cloned().ok_or_else(|| StepError::new(format!("stage {image} was not built")))?
@@ -471,8 +475,16 @@ impl<'c> Carrying<'c> {
         })
     }
 
-    /// The tree that `--from` names.
+    /// The directory that `--build-context` gave this name.
+    pub fn context_of(&self, name: &str) -> Option<&'c PathBuf> {
+        self.options().contexts.get(&name.to_ascii_lowercase())
+    }
+
+    /// The tree that `--from` names: a build context of that name goes before a stage, a stage before an image.
     pub fn view_of(&self, from: &str) -> Result<View, StepError> {
+        if let Some(dir) = self.context_of(from) {
+            return Ok(View::new(vec![dir.clone()]));
+        }
         let paths = |state: &State| View::new(state.layers.iter().map(|(l, _)| l.path.clone()).collect());
         if let Some(n) = self.plan.find(from, self.number) {
             let state = self.done.get(&n).ok_or_else(|| StepError::new(format!("stage {from} was not built")))?;
@@ -495,7 +507,9 @@ impl<'c> Carrying<'c> {
         let from = transfer.from.as_deref().map(|f| self.expand(f)).transpose()?;
         let nothing = Ignore::default();
         let source = match &from {
-            Some(from) => Source { view: self.view_of(from)?, ignore: &nothing, is_context: false },
+            Some(from) => {
+                Source { view: self.view_of(from)?, ignore: &nothing, is_context: self.context_of(from).is_some() }
+            }
             None => Source {
                 view: View::new(vec![self.options().context.clone()]),
                 ignore: &self.builder.ignore,

@@ -25,6 +25,9 @@ pub struct BuildArgs {
     /// Value of an ARG: NAME=VALUE, or NAME to take it from the environment.
     #[arg(long, value_name = "NAME=VALUE")]
     build_arg: Vec<String>,
+    /// Another directory, that COPY --from=NAME reads: NAME=DIR.
+    #[arg(long, value_name = "NAME=DIR")]
+    build_context: Vec<String>,
     /// A label of the image: NAME=VALUE.
     #[arg(long, value_name = "NAME=VALUE")]
     label: Vec<String>,
@@ -136,6 +139,10 @@ fn options(args: &BuildArgs, shim_binary: &Path, empty: &Path) -> Result<BuildOp
             options.args.insert(name.to_owned(), value);
         }
     }
+    for pair in &args.build_context {
+        let (name, dir) = context_dir(pair)?;
+        options.contexts.insert(name, dir);
+    }
     for pair in &args.label {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         options.labels.insert(name.to_owned(), value.to_owned());
@@ -151,6 +158,18 @@ fn options(args: &BuildArgs, shim_binary: &Path, empty: &Path) -> Result<BuildOp
     let given = options.args.get("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok());
     options.timestamp = args.timestamp.or(given).unwrap_or(EPOCH);
     Ok(options)
+}
+
+/// `NAME=DIR`.
+fn context_dir(pair: &str) -> Result<(String, PathBuf)> {
+    let wrong = |message: &str| CommandError::Usage(format!("--build-context {pair}: {message}"));
+    let (name, dir) = pair.split_once('=').ok_or_else(|| wrong("of the form NAME=DIR"))?;
+    let dir = std::path::absolute(dir)?;
+    match name {
+        "" => Err(wrong("the name is missing")),
+        name if dir.is_dir() => Ok((name.to_ascii_lowercase(), dir)),
+        _ => Err(wrong("only directories on this machine are supported, and this is none")),
+    }
 }
 
 /// `id=NAME,src=FILE`, `id=NAME,env=VARIABLE`, or `id=NAME`: the variable of that name if there is one, else the file.

@@ -1,6 +1,7 @@
 //! The commands that make, stop and describe a cluster, one file each.
 pub mod build;
 pub mod delete;
+pub mod demo;
 pub mod down;
 pub mod encryption;
 pub mod image;

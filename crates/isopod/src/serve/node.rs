@@ -80,7 +80,7 @@ pub struct Around<'a> {
 }
 
 /// Why no containers can run here, in words; `None` if they can.
-fn missing() -> Option<&'static str> {
+pub fn missing() -> Option<&'static str> {
     if !nix::unistd::Uid::effective().is_root() {
         return Some("only root can make containers");
     }

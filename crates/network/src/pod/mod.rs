@@ -21,3 +21,4 @@ mod uplink;
 
 pub use config::{InvalidRange, NetworkConfig, Range};
 pub use links::Links;
+pub(crate) use plumb::loopback_up;

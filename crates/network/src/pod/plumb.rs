@@ -185,12 +185,19 @@ fn is_connected(pod: Ipv4Addr) -> io::Result<bool> {
     Ok(link.running && addressed && net.routes()?.iter().any(|r| r.destination.bits() == 0 && r.via == Some(GATEWAY)))
 }
 
+/// A new namespace's loopback is down.
+pub(crate) fn loopback_up() -> io::Result<()> {
+    let mut net = Rtnetlink::open()?;
+    match net.link("lo")? {
+        Some(loopback) => net.set_up(loopback.index),
+        None => Ok(()),
+    }
+}
+
 /// The pod's side: its address, and everything else behind the gateway.
 fn furnish(pod: Ipv4Addr) -> io::Result<()> {
+    loopback_up()?;
     let mut net = Rtnetlink::open()?;
-    if let Some(loopback) = net.link("lo")? {
-        net.set_up(loopback.index)?;
-    }
     let link = net.link(POD_LINK)?.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
     net.add_address(link.index, pod)?;
     net.set_up(link.index)?;

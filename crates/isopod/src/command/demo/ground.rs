@@ -1,0 +1,117 @@
+//! Where the demo happens: a directory, a network namespace and a cluster of its own, all gone at the end, however it comes.
+//!
+//! The namespace has no name and is mounted nowhere: it ends with the last process in it. So all there is to remove is the cluster, which
+//! `isopod delete` does, and the directories.
+use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount, umount};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The demo's own part of the machine.
+pub struct Ground {
+    /// The cluster's data directory, with its kubeconfig.
+    pub data: PathBuf,
+    /// What images are built from.
+    work: tempfile::TempDir,
+    me: PathBuf,
+    /// Leave the cluster when this value goes.
+    pub kept: bool,
+}
+
+/// The files of `examples/hello`, so that the demo needs no checkout.
+const FILES: [(&str, &str); 2] = [
+    ("Dockerfile", include_str!("../../../../../examples/hello/Dockerfile")),
+    ("hello.yaml", include_str!("../../../../../examples/hello/hello.yaml")),
+];
+
+impl Ground {
+    /// Takes this thread into a network namespace of its own, unless nodes are simulated, and makes the directories.
+    pub fn prepare(hollow: bool) -> Result<Self> {
+        let me = std::env::current_exe().context("cannot find my own binary")?;
+        let temporary = |what: &str| {
+            let dir = tempfile::Builder::new().prefix(&format!("isopod-demo-{what}")).tempdir();
+            dir.with_context(|| format!("cannot make a directory in {}", std::env::temp_dir().display()))
+        };
+        let (data, work) = (temporary("")?, temporary("files-")?);
+        if !hollow {
+            if let Some(why) = crate::serve::node::missing() {
+                bail!("{why}. {HOLLOW}");
+            }
+            if let Err(error) = overlayfs(work.path()) {
+                let place = std::env::temp_dir();
+                bail!(
+                    "overlayfs, on which containers stand, cannot be used in {}: {error}. Set TMPDIR to a directory on a disk (ext4, xfs, btrfs). {HOLLOW}",
+                    place.display()
+                );
+            }
+            let fresh = isopod_network::netns::fresh();
+            fresh.map_err(|error| anyhow::anyhow!("no network namespace can be made here: {error}. {HOLLOW}"))?;
+        }
+        let context = work.path().join("hello");
+        fs::create_dir(&context).context("cannot make a directory")?;
+        for (name, text) in FILES {
+            fs::write(context.join(name), text).with_context(|| format!("cannot write {name}"))?;
+        }
+        Ok(Self { data: data.keep(), work, me, kept: false })
+    }
+
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.data.join("kubeconfig")
+    }
+
+    pub fn binary(&self) -> &Path {
+        &self.me
+    }
+
+    /// This binary with arguments, on this cluster.
+    pub fn isopod(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.me);
+        command.args(words).current_dir(self.work.path());
+        command.env("ISOPOD_DATA_DIR", &self.data).env("KUBECONFIG", self.kubeconfig()).stdin(Stdio::null());
+        command
+    }
+}
+
+/// What to do where containers cannot be had.
+const HOLLOW: &str = "isopod demo --hollow simulates the machine instead and needs nothing";
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        use std::os::unix::process::CommandExt;
+        if self.kept {
+            return;
+        }
+        // In a group of its own: a second Ctrl-C must not stop the tidying up.
+        let deleted = self.isopod(&["delete"]).process_group(0).stdout(Stdio::null()).status();
+        let left = match deleted {
+            Ok(status) if status.success() => match fs::remove_dir_all(&self.data) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Some(error.to_string()),
+                _ => None,
+            },
+            Ok(status) => Some(format!("isopod delete: {status}")),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = left {
+            let (me, data) = (self.me.display(), self.data.display());
+            eprintln!("error: the demo could not be removed ({why}). Try: {me} delete --data-dir {data}");
+        }
+    }
+}
+
+/// Tries it, because kernels, containers and file systems differ in what they allow.
+fn overlayfs(work: &Path) -> std::io::Result<()> {
+    let dir = tempfile::tempdir_in(work)?;
+    let of = |name: &str| dir.path().join(name);
+    for name in ["lower", "upper", "work", "merged"] {
+        fs::create_dir(of(name))?;
+    }
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={}",
+        of("lower").display(),
+        of("upper").display(),
+        of("work").display()
+    );
+    mount(Some("overlay"), &of("merged"), Some("overlay"), MsFlags::empty(), Some(options.as_str()))?;
+    Ok(umount(&of("merged"))?)
+}
