@@ -8,12 +8,34 @@ use isopod_api::catalogue::Object;
 use isopod_api::k8s::api::core::v1::{LimitRange, Node, PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount};
 use isopod_api::k8s::api::scheduling::v1::PriorityClass;
 use isopod_api::status::ApiError;
+use std::time::Duration;
 
 fn creates(a: &Attributes<'_>, group: &str, resource: &str) -> bool {
     a.operation == Operation::Create && a.is(group, resource, "")
 }
 
+/// How often, and how far apart, the account every namespace is given is looked for: a pod may come the moment after its namespace
+/// (`plugin/pkg/admission/serviceaccount/admission.go`: ten times, 100 to 200 ms apart).
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(150);
+
 pub struct ServiceAccounts;
+
+impl ServiceAccounts {
+    async fn account(a: &Attributes<'_>, name: &str) -> Result<Option<ServiceAccount>, ApiError> {
+        let looks = if name == service_account::DEFAULT { LOOKS } else { 1 };
+        for look in 0..looks {
+            if look > 0 {
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            }
+            let found = a.server.read::<ServiceAccount>("serviceaccounts", a.namespace, name).await?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+}
 
 #[async_trait]
 impl Admission for ServiceAccounts {
@@ -31,7 +53,7 @@ impl Admission for ServiceAccounts {
     ) -> Result<(), ApiError> {
         let Some(pod) = object.downcast_mut::<Pod>() else { return Ok(()) };
         let Some(name) = service_account::wanted(pod).map(str::to_owned) else { return Ok(()) };
-        let Some(account) = a.server.read::<ServiceAccount>("serviceaccounts", a.namespace, &name).await? else {
+        let Some(account) = Self::account(a, &name).await? else {
             let why =
                 format!("error looking up service account {}/{name}: serviceaccount \"{name}\" not found", a.namespace);
             return Err(a.forbidden(why));

@@ -364,3 +364,20 @@ async fn what_is_accepted_can_be_read() {
         assert_eq!(answer.code, 400, "{levels}: {}", answer.json());
     }
 }
+
+/// The account that every namespace is given may come a moment after the namespace: the first pod waits for it.
+#[tokio::test]
+async fn the_first_pod_waits_for_its_account() {
+    let api = Api::whole().await;
+    api.made("/api/v1/namespaces", &json!({"metadata": {"name": "fresh"}})).await;
+    let pod = |spec| json!({"metadata": {"name": "p"}, "spec": spec});
+    let body = pod(json!({"containers": [{"name": "c", "image": "x"}]}));
+    let (pod_answer, ()) = tokio::join!(api.post("/api/v1/namespaces/fresh/pods", &body), async {
+        tokio::task::yield_now().await;
+        api.made("/api/v1/namespaces/fresh/serviceaccounts", &json!({"metadata": {"name": "default"}})).await;
+    });
+    assert_eq!(pod_answer.code, 201, "{}", pod_answer.json());
+    assert_eq!(pod_answer.json()["spec"]["serviceAccountName"], "default");
+    let other = pod(json!({"serviceAccountName": "nobody", "containers": [{"name": "c", "image": "x"}]}));
+    assert_eq!(api.post("/api/v1/namespaces/fresh/pods", &other).await.code, 403);
+}

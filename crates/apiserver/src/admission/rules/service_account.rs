@@ -11,13 +11,16 @@ const TOKEN_SECONDS: i64 = 3607;
 /// A pod that stands for a file on a node; it has no service account.
 pub const MIRROR: &str = "kubernetes.io/config.mirror";
 
+/// The account every namespace has.
+pub const DEFAULT: &str = "default";
+
 /// The account the pod asks for, `default` when it names none; `None` for mirror pods.
 pub fn wanted(pod: &Pod) -> Option<&str> {
     if pod.metadata.annotations.as_ref().is_some_and(|a| a.contains_key(MIRROR)) {
         return None;
     }
     let named = pod.spec.as_ref().and_then(|s| s.service_account_name.as_deref()).filter(|n| !n.is_empty());
-    Some(named.unwrap_or("default"))
+    Some(named.unwrap_or(DEFAULT))
 }
 
 /// Sets account, image pull secrets and the token volume. `suffix` makes the volume's name unique (five random characters).
