@@ -15,6 +15,7 @@ pub mod catalogue;
 pub mod decode;
 pub mod field;
 pub mod gofmt;
+pub mod intstr;
 pub mod kinds;
 pub mod names;
 pub mod openapi;

@@ -98,7 +98,7 @@ impl From<serde_json::Error> for CliError {
 }
 
 /// The innermost cause: `connection refused` says more than the layers around it.
-fn root(error: &dyn std::error::Error) -> String {
+pub(crate) fn root(error: &dyn std::error::Error) -> String {
     let mut at: &dyn std::error::Error = error;
     while let Some(inner) = at.source() {
         at = inner;

@@ -26,6 +26,7 @@ mod template;
 pub use connect::Global;
 pub use delete::Args as DeleteArgs;
 pub use error::CliError;
+pub use rollout::live;
 use std::process::ExitCode;
 
 /// The verbs.

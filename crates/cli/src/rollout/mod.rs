@@ -1,5 +1,6 @@
 //! `rollout`: following, listing and reversing what changed a workload's pods.
 mod history;
+pub mod live;
 mod pause;
 mod restart;
 mod revisions;

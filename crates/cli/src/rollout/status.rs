@@ -1,7 +1,9 @@
-//! `rollout status`: where a rollout is, until it is done or has failed.
+//! `rollout status`: where a rollout is, until it is done or has failed. On a terminal a live picture ([`live`]), else kubectl's lines.
 use super::Which;
+use super::live::{self, Live, LiveError, Outcome};
 use crate::connect::{JSON, Session};
 use crate::error::{CliError, Result};
+use crate::target::Target;
 use crate::{duration, output};
 use futures::{AsyncBufReadExt as _, StreamExt as _};
 use http::Request;
@@ -28,6 +30,22 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
         .ok_or_else(|| CliError::usage(format!("invalid argument {:?} for \"--timeout\" flag", args.timeout)))?;
     let limit = if limit.is_zero() { Duration::MAX } else { limit };
     let (targets, mut errors) = args.which.fetch(session).await?;
+    if let [target] = targets.as_slice()
+        && errors.is_empty()
+        && args.watch
+        && target.resource.kind == "Deployment"
+        && live::is_possible()
+        && !matches!(describe("Deployment", &target.object, args.revision), Ok((_, true)))
+    {
+        let limit = (limit < Duration::MAX).then_some(limit);
+        let live = Live::new(session.client.clone(), &target.namespace, &target.name).within(limit);
+        match live.of_revision(args.revision).run().await {
+            Ok(outcome) => return ended(&outcome, target),
+            Err(LiveError::Api(error)) => return Err(CliError::of(error, &session.host)),
+            // A terminal that cannot be drawn on can still show lines.
+            Err(LiveError::Terminal(error)) => tracing::debug!(%error, "no live picture"),
+        }
+    }
     for target in targets {
         let path = format!(
             "{}?fieldSelector=metadata.name%3D{}",
@@ -42,6 +60,28 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(CliError::Many(errors)) }
+}
+
+/// What is said under the last picture; the exit codes are kubectl's.
+fn ended(outcome: &Outcome, target: &Target) -> Result<()> {
+    let name = &target.name;
+    let place = if target.namespace == "default" { String::new() } else { format!(" -n {}", target.namespace) };
+    match outcome {
+        Outcome::RolledOut => output::say(&format!("deployment {name:?} successfully rolled out")),
+        Outcome::Failed(why) => {
+            eprintln!("{why}");
+            eprintln!("go back with: isopod rollout undo deployment/{name}{place}");
+            Err(CliError::Exit(1))
+        }
+        Outcome::Deleted => Err(CliError::usage("object has been deleted")),
+        Outcome::TimedOut => Err(CliError::usage("timed out waiting for the condition")),
+        Outcome::Interrupted => {
+            eprintln!("The rollout of deployment {name:?} goes on without being watched.");
+            eprintln!("Look again: isopod rollout status deployment/{name}{place}");
+            eprintln!("Take it back: isopod rollout undo deployment/{name}{place}");
+            Err(CliError::Exit(1))
+        }
+    }
 }
 
 /// From list to watch, and again when a watch ends.

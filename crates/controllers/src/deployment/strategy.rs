@@ -1,5 +1,6 @@
 //! How far a rollout may go at once (`util/deployment_util.go`: `ResolveFenceposts`, `MaxSurge`, `MaxUnavailable`).
 use crate::mutant::{self, Mutant};
+use isopod_api::intstr::{self, Round};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -22,26 +23,9 @@ pub fn history_limit(d: &Deployment) -> Option<i32> {
     d.spec.revision_history_limit.filter(|l| *l != NONE)
 }
 
-#[derive(Clone, Copy)]
-enum Round {
-    Up,
-    Down,
-}
-
-/// `GetScaledValueFromIntOrPercent`. What is neither a number nor a percentage counts as 0: the API server refuses it.
+/// What is neither a number nor a percentage counts as 0: the API server refuses it.
 fn scaled(value: Option<&IntOrString>, total: i32, round: Round) -> i64 {
-    match value {
-        None => 0,
-        Some(IntOrString::Int(n)) => i64::from(*n),
-        Some(IntOrString::String(text)) => {
-            let Some(percent) = text.strip_suffix('%').and_then(|p| p.parse::<i64>().ok()) else { return 0 };
-            let product = percent.saturating_mul(i64::from(total));
-            match round {
-                Round::Up => product.saturating_add(99).div_euclid(100),
-                Round::Down => product.div_euclid(100),
-            }
-        }
-    }
+    value.and_then(|v| intstr::scaled(v, total.into(), round)).unwrap_or(0)
 }
 
 /// Surge is rounded up, unavailable down; both 0 would stand still, so then one pod may be unavailable.

@@ -1,6 +1,7 @@
 //! The status of one budget. Pure.
 use crate::pod::is_ready;
 use crate::replicaset::plan::whole_seconds;
+use isopod_api::intstr::{self, Round};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetStatus};
@@ -85,14 +86,10 @@ fn counts(view: &View<'_>) -> Result<(i64, i64), String> {
 
 /// Rounded up.
 fn scaled(value: &IntOrString, total: i64) -> Result<i64, String> {
-    match value {
-        IntOrString::Int(n) => Ok(i64::from(*n)),
-        IntOrString::String(text) => {
-            let percent: Option<i64> = text.strip_suffix('%').and_then(|p| p.parse().ok());
-            let percent = percent.ok_or_else(|| format!("invalid value for IntOrString: {text}"))?;
-            Ok(percent.saturating_mul(total).saturating_add(99).div_euclid(100))
-        }
-    }
+    intstr::scaled(value, total, Round::Up).ok_or_else(|| {
+        let IntOrString::String(text) = value else { return String::new() };
+        format!("invalid value for IntOrString: {text}")
+    })
 }
 
 fn set(status: &mut PodDisruptionBudgetStatus, state: &str, reason: &str, message: String, view: &View<'_>) {
