@@ -4,6 +4,7 @@
 //! against the release binary. `soak` holds the long repetitions that CI has no time for.
 mod bench;
 mod e2e;
+mod pages;
 mod protobuf;
 mod schema;
 mod sh;
@@ -23,6 +24,8 @@ enum Task {
     Tidy,
     /// The acceptance scripts, with real clients against the release binary.
     E2e(e2e::Args),
+    /// Does what the README and the tutorial tell their readers to do.
+    Pages(pages::Args),
     /// Measures, each with its conditions, as ratios in one run where a baseline exists.
     Bench(bench::Args),
     /// Long repetitions: kill -9 loops, fuzzing, many acceptance runs.
@@ -40,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         Task::Test(args) => test::run(&args),
         Task::Tidy => tidy::run(),
         Task::E2e(args) => e2e::run(&args),
+        Task::Pages(args) => pages::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Soak(args) => soak::run(&args),
         Task::Vm(args) => vm::run(&args),

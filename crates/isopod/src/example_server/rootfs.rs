@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 /// Where the binary is in the image.
 const BINARY: &str = "bin/isopod";
 
-/// Fills `dir`, which must be empty or new.
+/// Fills `dir`, which must be empty, new, or filled by an earlier call.
 pub fn write(dir: &Path) -> Result<()> {
-    if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
+    if !dir.join(BINARY).exists() && fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
         bail!("{} holds other things: choose an empty or new directory", dir.display());
     }
     let me = fs::read_link("/proc/self/exe").context("cannot find my own binary")?;
@@ -36,9 +36,6 @@ fn below(dir: &Path, path: &Path) -> PathBuf {
 
 /// A copy, not a second name for the same file: what is in the directory may be changed.
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    if to.exists() {
-        return Ok(());
-    }
     let what = || format!("cannot copy {} to {}", from.display(), to.display());
     fs::create_dir_all(to.parent().unwrap_or(to)).with_context(what)?;
     let real = fs::canonicalize(from).with_context(what)?;
