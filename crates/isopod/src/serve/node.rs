@@ -102,6 +102,11 @@ pub async fn start(parts: &mut JoinSet<Result<()>>, around: &Around<'_>) -> Resu
     let api_address = ground.network.bridge_address();
     let runtime: Arc<dyn Runtime> = Arc::new(Local::open(ground.runtime.clone()).await?);
     let name = node_name()?;
+    if let Err(error) =
+        isopod_node::agent::doubt(&around.api.client(UserInfo::node(&name)), &name, runtime.as_ref()).await
+    {
+        tracing::warn!(error, "cannot say which pods no longer run");
+    }
     let node = agent(&name, &ground, around, links, runtime, parts).await?;
     let (end, running) = (around.shutdown.clone(), node.agent.clone());
     streaming(&name, node, around, parts).await?;

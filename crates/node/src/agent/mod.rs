@@ -22,6 +22,7 @@ mod admit;
 pub mod container;
 mod context;
 mod dns;
+mod doubt;
 mod events;
 mod gc;
 mod hook;
@@ -41,6 +42,8 @@ mod stop;
 mod table;
 mod words;
 mod worker;
+
+pub use doubt::doubt;
 
 use crate::seams::{Running, RunningContainer, TrafficGate, Volumes};
 use async_trait::async_trait;
