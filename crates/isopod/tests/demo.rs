@@ -75,7 +75,7 @@ impl Demo {
         }
     }
 
-    fn end(mut self) -> (ExitStatus, String, String, Vec<String>) {
+    fn end(&mut self) -> (ExitStatus, String, String, Vec<String>) {
         let mut errors = String::new();
         self.out.read_to_string(&mut self.said).unwrap();
         self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
@@ -88,7 +88,17 @@ impl Demo {
             left = on_machine(&self.marks);
         }
         left.extend(std::fs::read_dir(self.tmp.path()).unwrap().map(|e| e.unwrap().path().display().to_string()));
-        (status, self.said, errors, left)
+        (status, std::mem::take(&mut self.said), errors, left)
+    }
+}
+
+impl Drop for Demo {
+    /// Lets it tidy up before its directory goes, when a test fails.
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            let _gone = kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGTERM);
+            let _status = self.child.wait();
+        }
     }
 }
 

@@ -192,5 +192,7 @@ fn say_next(args: &Args, cluster: &Cluster, file: &Path) {
     }
     println!("\n  API         {}\n  kubeconfig  {} (context {:?})", cluster.endpoint(), file.display(), cluster.name);
     let flag = if args.kubeconfig.is_some() { format!(" --kubeconfig {}", file.display()) } else { String::new() };
-    println!("\nNext:\n  kubectl{flag} get nodes\n  kubectl{flag} create deployment web --image=web:v1");
+    println!(
+        "\nNext (kubectl does as well):\n  isopod{flag} get nodes\n  isopod{flag} create deployment web --image=web:v1"
+    );
 }

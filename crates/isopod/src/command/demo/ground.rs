@@ -2,6 +2,7 @@
 //!
 //! The namespace has no name and is mounted nowhere: it ends with the last process in it. So all there is to remove is the cluster, which
 //! `isopod delete` does, and the directories.
+use crate::datadir::{DataDir, Location};
 use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount, umount};
 use std::fs;
@@ -58,6 +59,10 @@ impl Ground {
 
     pub fn kubeconfig(&self) -> PathBuf {
         self.data.join("kubeconfig")
+    }
+
+    pub fn data_dir(&self) -> Result<DataDir> {
+        Location { data_dir: Some(self.data.clone()) }.resolve()
     }
 
     pub fn binary(&self) -> &Path {

@@ -35,6 +35,14 @@ impl Figures {
         self.failures.iter().map(|(kind, n)| format!("{n} {kind}")).collect::<Vec<_>>().join(", ")
     }
 
+    /// `1024 requests, 0 failed`
+    pub fn total(&self) -> String {
+        match self.failed() {
+            0 => format!("{} requests, 0 failed", self.requests()),
+            n => format!("{} requests, {n} FAILED ({})", self.requests(), self.kinds()),
+        }
+    }
+
     /// How many since `before`, and from whom: `412 requests, 0 failed; v1 answered 400, v2 12`.
     pub fn since(&self, before: &Self) -> String {
         let mut text =
