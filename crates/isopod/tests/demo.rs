@@ -7,7 +7,7 @@ mod support;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sha2::Digest as _;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use support::machine::own_network;
 struct Demo {
     tmp: tempfile::TempDir,
     child: Child,
-    out: BufReader<std::process::ChildStdout>,
+    out: BufReader<Box<dyn Read>>,
     said: String,
     /// What names it on the machine: its directory, its cgroups, its network namespace.
     marks: Vec<String>,
@@ -29,7 +29,25 @@ impl Demo {
         let mut command = Command::new(env!("CARGO_BIN_EXE_isopod"));
         command.arg("demo").args(flags).env("TMPDIR", tmp.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
+        let out = BufReader::new(Box::new(child.stdout.take().unwrap()) as Box<dyn Read>);
+        Self { tmp, child, out, said: String::new(), marks: Vec::new() }
+    }
+
+    /// On a terminal of its own, of which the other end is `out`.
+    fn on_terminal() -> Self {
+        let tmp = tempfile::tempdir().unwrap();
+        let size = nix::pty::Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+        let pty = nix::pty::openpty(&size, None).unwrap();
+        // What inherits the other end keeps the terminal open for ever.
+        let closed_on_exec = || nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC);
+        for fd in [&pty.master, &pty.slave] {
+            nix::fcntl::fcntl(fd, closed_on_exec()).unwrap();
+        }
+        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", env!("CARGO_BIN_EXE_isopod"), "demo"]).env("TMPDIR", tmp.path()).env("TERM", "xterm");
+        let child = command.stdin(end()).stdout(end()).stderr(Stdio::piped()).spawn().unwrap();
+        let out = BufReader::new(Box::new(Screen(std::fs::File::from(pty.master))) as Box<dyn Read>);
         Self { tmp, child, out, said: String::new(), marks: Vec::new() }
     }
 
@@ -89,6 +107,18 @@ impl Demo {
         }
         left.extend(std::fs::read_dir(self.tmp.path()).unwrap().map(|e| e.unwrap().path().display().to_string()));
         (status, std::mem::take(&mut self.said), errors, left)
+    }
+}
+
+/// The other end of a terminal: when it is asked where the cursor is, it says so.
+struct Screen(std::fs::File);
+
+impl Read for Screen {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.0.read(buffer)?;
+        let asked = buffer[..n].windows(4).filter(|w| w == b"\x1b[6n").count();
+        self.0.write_all(&b"\x1b[1;1R".repeat(asked))?;
+        Ok(n)
     }
 }
 
@@ -188,6 +218,20 @@ fn interrupted_it_leaves_nothing() {
     }
 }
 
+/// The window is closed while the live picture is drawn.
+#[test]
+fn hung_up_it_leaves_nothing() {
+    own_network();
+    let mut demo = Demo::on_terminal();
+    demo.until("To v2");
+    demo.until("rolling out");
+    demo.look();
+    demo.out = BufReader::new(Box::new(std::io::empty()));
+    let (status, said, errors, left) = demo.end();
+    assert_eq!(status.code(), Some(130), "{said}{errors}");
+    assert_eq!(left, Vec::<String>::new(), "{errors}");
+}
+
 #[test]
 fn when_it_fails_it_says_why_and_leaves_nothing() {
     own_network();
@@ -199,7 +243,7 @@ fn when_it_fails_it_says_why_and_leaves_nothing() {
     kill(Pid::from_raw(i32::try_from(running["pid"].as_i64().unwrap()).unwrap()), Signal::SIGKILL).unwrap();
     let (status, said, errors, left) = demo.end();
     assert_eq!(status.code(), Some(1), "{said}{errors}");
-    assert!(errors.contains("error: isopod set image deployment/hello hello=hello:v2"), "{errors}");
+    assert!(errors.lines().any(|l| l.starts_with("error: isopod ") && l.contains("exit status: 1")), "{errors}");
     assert_eq!(left, Vec::<String>::new());
 }
 

@@ -7,10 +7,12 @@ use super::render::{self, Palette};
 use super::view::View;
 use crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers};
 use crossterm::{cursor, event, execute, terminal};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{Terminal, TerminalOptions, Viewport};
 use std::io::{self, IsTerminal as _, Stdout, Write as _, stdout};
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 /// What was typed, or happened to the terminal.
@@ -72,6 +74,15 @@ impl Drop for Raw {
     }
 }
 
+/// Whether nobody is at the other end of the terminal any more. Then crossterm would read its end for ever, and never come back.
+fn hung_up() -> bool {
+    let stdin = std::io::stdin();
+    let mut watched = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+    let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
+    matches!(poll(&mut watched, PollTimeout::ZERO), Ok(n) if n > 0)
+        && watched.iter().filter_map(PollFd::revents).any(|seen| seen.intersects(gone))
+}
+
 fn viewport(height: u16) -> io::Result<Terminal<CrosstermBackend<Stdout>>> {
     Terminal::with_options(CrosstermBackend::new(stdout()), TerminalOptions { viewport: Viewport::Inline(height) })
 }
@@ -112,6 +123,9 @@ impl Screen {
     /// What came since the last time. Never waits.
     pub fn input(&mut self) -> io::Result<Option<Input>> {
         let mut resized = None;
+        if hung_up() {
+            return Ok(Some(Input::Leave));
+        }
         while event::poll(Duration::ZERO)? {
             match event::read()? {
                 Event::Key(key) if key.kind == KeyEventKind::Press => {

@@ -11,6 +11,7 @@ mod story;
 
 use anyhow::{Context, Result, bail};
 use ground::Ground;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -45,14 +46,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let kept = ground.kept;
     drop(ground);
     let Some(Ending { failed, .. }) = told? else {
-        eprintln!("interrupted: the cluster is removed");
+        // The terminal may be what is gone.
+        drop(writeln!(std::io::stderr(), "interrupted: the cluster is removed"));
         return Ok(ExitCode::from(INTERRUPTED));
     };
     if !kept {
-        println!(
-            "The cluster is removed, and the machine is as it was. All of it took {:.0} s.",
-            begun.elapsed().as_secs_f64()
-        );
+        let took = begun.elapsed().as_secs_f64();
+        line(&format!("The cluster is removed, and the machine is as it was. All of it took {took:.0} s."))?;
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

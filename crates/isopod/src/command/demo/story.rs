@@ -3,7 +3,7 @@ use super::ground::Ground;
 use super::load::Load;
 use super::receipt::{Figures, Receipt};
 use anyhow::{Context, Result, bail};
-use isopod_cli::live::{self, Live, Outcome};
+use isopod_cli::live::{self, Live, LiveError, Outcome};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -139,14 +139,17 @@ impl Story<'_> {
             }
         };
         let outcome = tokio::select! {
-            outcome = picture.run() => outcome.context("the rollout cannot be watched")?,
+            outcome = picture.run() => outcome,
             () = counting => return Ok(false),
         };
         match outcome {
-            Outcome::RolledOut => Ok(true),
-            Outcome::Interrupted => Ok(false),
-            Outcome::Failed(why) => bail!("the rollout failed: {why}"),
-            Outcome::Deleted | Outcome::TimedOut => bail!("the rollout did not end: {outcome:?}"),
+            Ok(Outcome::RolledOut) => Ok(true),
+            Ok(Outcome::Interrupted) => Ok(false),
+            Ok(Outcome::Failed(why)) => bail!("the rollout failed: {why}"),
+            Ok(other) => bail!("the rollout did not end: {other:?}"),
+            Err(LiveError::Api(error)) => Err(error).context("the rollout cannot be watched"),
+            // A terminal that cannot be drawn on still shows lines.
+            Err(LiveError::Terminal(_)) => self.command(&WORDS).await.map(|()| true),
         }
     }
 
