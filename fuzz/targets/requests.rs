@@ -13,13 +13,27 @@ static RUNTIME: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| tokio::runt
 static API: LazyLock<Api> = LazyLock::new(|| {
     RUNTIME.block_on(async {
         let api = Api::whole().await;
-        let default = "/api/v1/namespaces/default";
-        api.made("/api/v1/namespaces", &json!({"metadata": {"name": "default"}})).await;
-        api.made(&format!("{default}/serviceaccounts"), &json!({"metadata": {"name": "default"}})).await;
-        api.post(&format!("{default}/configmaps"), &json!({"metadata": {"name": "one"}, "data": {"k": "v"}})).await;
+        // The namespace of the recorded requests, with what they speak of.
+        let ns = "/api/v1/namespaces/golden";
+        api.made("/api/v1/namespaces", &json!({"metadata": {"name": "golden"}})).await;
+        api.made(&format!("{ns}/serviceaccounts"), &json!({"metadata": {"name": "default"}})).await;
+        let containers = json!([{"name": "c", "image": "x"}]);
+        api.made(&format!("{ns}/pods"), &json!({"metadata": {"name": "ok"}, "spec": {"containers": containers}})).await;
+        let service = json!({"metadata": {"name": "ok"}, "spec": {"selector": {"a": "b"}, "ports": [{"port": 80}]}});
+        api.made(&format!("{ns}/services"), &service).await;
+        for i in 0..5 {
+            let map = json!({"metadata": {"name": format!("m{i}"), "labels": {"a": "b"}}, "data": {"k": "v"}});
+            api.made(&format!("{ns}/configmaps"), &map).await;
+        }
         api
     })
 });
+
+/// A watch does not end by itself, nor does a read wait less than three seconds for a version that is to come.
+fn waits(uri: &str) -> bool {
+    let version = uri.split(['?', '&']).find_map(|pair| pair.strip_prefix("resourceVersion="));
+    uri.contains("watch") || version.is_some_and(|v| v.len() > 2 && v.bytes().all(|b| b.is_ascii_digit()))
+}
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -30,8 +44,7 @@ fuzz_target!(|data: &[u8]| {
         && uri.starts_with('/')
         && uri.parse::<http::Uri>().is_ok()
         && content_type.parse::<http::HeaderValue>().is_ok();
-    // A watch does not end by itself.
-    if !fits || uri.contains("watch") {
+    if !fits || waits(uri) {
         return;
     }
     let body = parts.next().unwrap_or_default().to_owned();

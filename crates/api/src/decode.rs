@@ -147,17 +147,40 @@ fn check_kind(group: &str, version: &str, kind: &str, expected: Expected<'_>) ->
         };
         return Err(ApiError::bad_request(mismatch));
     }
-    let why = if (expected.registered)(group, version, kind) {
-        // Go names the structs: that of the body's version, and the internal one of the kind asked for.
-        let internal =
-            if expected.group.is_empty() { "core" } else { expected.group.split('.').next().unwrap_or("core") };
-        format!("converting ({version}.{kind}) to ({internal}.{}): unknown conversion", expected.kind)
-    } else {
-        format!(
-            "no kind \"{kind}\" is registered for version \"{in_data}\" in scheme \"pkg/api/legacyscheme/scheme.go:30\""
-        )
-    };
+    let why = conversion_fault((group, version, kind), (expected.group, expected.kind), expected.registered);
     Err(cannot_handle(kind, version, expected.kind, why))
+}
+
+/// Go names the structs: that of the object's version, and the internal one of the kind asked for.
+fn conversion_fault(
+    (group, version, kind): (&str, &str, &str),
+    (wanted_group, wanted_kind): (&str, &str),
+    registered: &dyn Fn(&str, &str, &str) -> bool,
+) -> String {
+    if !registered(group, version, kind) {
+        let version = group_version(group, version);
+        return format!(
+            "no kind \"{kind}\" is registered for version \"{version}\" in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        );
+    }
+    let internal = if wanted_group.is_empty() { "core" } else { wanted_group.split('.').next().unwrap_or("core") };
+    format!("converting ({version}.{kind}) to ({internal}.{wanted_kind}): unknown conversion")
+}
+
+/// Why an object that a patch has made is none of `expected` (group, version, kind) any more.
+pub fn other_kind(
+    api_version: &str,
+    kind: &str,
+    expected: (&str, &str, &str),
+    registered: &dyn Fn(&str, &str, &str) -> bool,
+) -> Option<String> {
+    let (group, version) = match api_version.split('/').collect::<Vec<_>>().as_slice() {
+        [version] => ("", *version),
+        [group, version] => (*group, *version),
+        _ => return Some(format!("unexpected GroupVersion string: {api_version}")),
+    };
+    let is = (group, version, kind);
+    (is != expected).then(|| conversion_fault(is, (expected.0, expected.2), registered))
 }
 
 /// `apiVersion` and `kind` of the outermost object (`SimpleMetaFactory`), whose names match in any case: it uses the plain decoder.

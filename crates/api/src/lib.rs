@@ -14,6 +14,7 @@ pub mod bootstrap;
 pub mod catalogue;
 pub mod decode;
 pub mod field;
+pub mod go_order;
 pub mod gofmt;
 pub mod intstr;
 pub mod kinds;

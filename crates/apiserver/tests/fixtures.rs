@@ -65,6 +65,7 @@ async fn golden() -> Api {
     let ns = "/api/v1/namespaces/golden";
     api.made(&format!("{ns}/serviceaccounts"), &json!({"metadata": {"name": "default"}})).await;
     api.made("/apis/apps/v1/namespaces/golden/deployments", &deployment("ok")).await;
+    deployed(&api).await;
     let service = json!({"metadata": {"name": "ok"}, "spec": {"selector": {"a": "b"}, "ports": [{"port": 80}]}});
     api.made(&format!("{ns}/services"), &service).await;
     let pod = json!({"metadata": {"name": "ok"}, "spec": {"containers": [{"name": "c", "image": "x"}]}});
@@ -72,6 +73,24 @@ async fn golden() -> Api {
     let immutable = json!({"metadata": {"name": "im"}, "immutable": true, "data": {"a": "b"}});
     api.made(&format!("{ns}/configmaps"), &immutable).await;
     api
+}
+
+/// What the Deployment controller had said of `ok` when the errors were recorded: one of them shows the whole object.
+async fn deployed(api: &Api) {
+    let condition = |kind: &str, reason: &str, message: &str| {
+        let time = "2026-11-23T01:29:51Z";
+        json!({"type": kind, "status": "True", "lastUpdateTime": time, "lastTransitionTime": time, "reason": reason, "message": message})
+    };
+    let progress = "ReplicaSet \"ok-6864657c7c\" has successfully progressed.";
+    let patch = json!({
+        "metadata": {"annotations": {"deployment.kubernetes.io/revision": "1"}},
+        "status": {"observedGeneration": 1, "terminatingReplicas": 0, "conditions": [
+            condition("Available", "MinimumReplicasAvailable", "Deployment has minimum availability."),
+            condition("Progressing", "NewReplicaSetAvailable", progress)]}});
+    let path = "/apis/apps/v1/namespaces/golden/deployments/ok/status";
+    let merge = Some("application/merge-patch+json");
+    let answer = api.send_as("kube-controller-manager", "PATCH", path, merge, patch.to_string()).await;
+    assert_eq!(answer.code, 200, "{}", answer.json());
 }
 
 /// The parts of a Status that every run has anew.

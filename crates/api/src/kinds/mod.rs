@@ -42,6 +42,7 @@ pub mod stateful_set;
 pub mod storage;
 pub mod storage_class;
 pub mod storage_words;
+pub mod volume_internal;
 pub mod workload;
 
 /// Every built-in kind, in the order of discovery (group, then plural).

@@ -133,7 +133,11 @@ pub fn validate_selector(
 /// Which pods a workload owns is settled when it is made.
 pub fn validate_selector_unchanged(new: &LabelSelector, old: &LabelSelector, out: &mut Errors) {
     if new != old {
-        out.push(Error::invalid(&Path::new("spec").child("selector"), GoSelector(new), "field is immutable"));
+        let path = Path::new("spec").child("selector");
+        out.push(match is_absent(new) {
+            true => Error::invalid(&path, "null", "field is immutable"),
+            false => Error::invalid(&path, GoSelector(new), "field is immutable"),
+        });
     }
 }
 

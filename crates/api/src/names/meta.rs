@@ -166,7 +166,7 @@ pub fn validate_owner_references(owners: &[OwnerReference], path: &Path) -> Erro
             match &controller {
                 Some(first) => out.push(Error::invalid(
                     path,
-                    owners,
+                    owners.iter().map(GoOwner::from).collect::<Vec<_>>(),
                     format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {this}"
                     ),
@@ -176,6 +176,33 @@ pub fn validate_owner_references(owners: &[OwnerReference], path: &Path) -> Erro
         }
     }
     out
+}
+
+/// An owner as Go writes it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GoOwner<'a> {
+    api_version: &'a str,
+    kind: &'a str,
+    name: &'a str,
+    uid: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    controller: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block_owner_deletion: Option<bool>,
+}
+
+impl<'a> From<&'a OwnerReference> for GoOwner<'a> {
+    fn from(o: &'a OwnerReference) -> Self {
+        Self {
+            api_version: &o.api_version,
+            kind: &o.kind,
+            name: &o.name,
+            uid: &o.uid,
+            controller: o.controller,
+            block_owner_deletion: o.block_owner_deletion,
+        }
+    }
 }
 
 fn validate_owner(owner: &OwnerReference, path: &Path, out: &mut Errors) {
@@ -193,7 +220,8 @@ fn validate_owner(owner: &OwnerReference, path: &Path, out: &mut Errors) {
         }
     }
     if owner.api_version == "v1" && owner.kind == "Event" {
-        out.push(Error::invalid(path, owner, "/v1, Kind=Event is disallowed from being an owner"));
+        let detail = "/v1, Kind=Event is disallowed from being an owner";
+        out.push(Error::invalid(path, GoOwner::from(owner), detail));
     }
 }
 
@@ -271,8 +299,13 @@ pub fn validate_object_meta_update_generic(new: &ObjectMeta, old: &ObjectMeta, p
 
 /// `ValidateImmutableField`: pushes an error unless both are equal.
 pub fn immutable<T: PartialEq + Serialize>(new: &T, old: &T, path: &Path, out: &mut Errors) {
-    if new != old {
-        out.push(Error::invalid(path, new, "field is immutable"));
+    if new == old {
+        return;
+    }
+    // A pointer that is nil is shown as the text "null".
+    match serde_json::to_value(new) {
+        Ok(serde_json::Value::Null) => out.push(Error::invalid(path, "null", "field is immutable")),
+        _ => out.push(Error::invalid(path, new, "field is immutable")),
     }
 }
 

@@ -30,6 +30,9 @@ pub enum FieldSelectorError {
     /// The kinds that have fields of their own say it in their own words.
     #[error("field label not supported: {0}")]
     Unsupported(String),
+    /// So do Jobs.
+    #[error("field label \"{0}\" not supported for batchv1.Job")]
+    OfJob(String),
 }
 
 impl FieldSelector {

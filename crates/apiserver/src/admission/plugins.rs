@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use isopod_api::catalogue::Object;
 use isopod_api::k8s::api::core::v1::{LimitRange, Node, PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount};
 use isopod_api::k8s::api::scheduling::v1::PriorityClass;
+use isopod_api::kinds::priority_class::SYSTEM_CLASSES;
 use isopod_api::status::ApiError;
 use std::time::Duration;
 
@@ -71,8 +72,7 @@ impl Admission for Priorities {
         "Priority"
     }
     fn handles(&self, a: &Attributes<'_>) -> bool {
-        let class = a.is("scheduling.k8s.io", "priorityclasses", "") && a.operation != Operation::Delete;
-        creates(a, "", "pods") || class
+        creates(a, "", "pods") || a.is("scheduling.k8s.io", "priorityclasses", "")
     }
     async fn mutate(
         &self,
@@ -90,6 +90,9 @@ impl Admission for Priorities {
         _: Option<&dyn Object>,
         a: &Attributes<'_>,
     ) -> Result<(), ApiError> {
+        if a.operation == Operation::Delete && SYSTEM_CLASSES.iter().any(|(name, ..)| *name == a.name) {
+            return Err(a.forbidden("this is a system priority class and cannot be deleted"));
+        }
         let Some(class) = object.and_then(|o| o.downcast::<PriorityClass>()) else { return Ok(()) };
         let others = a.server.read_all::<PriorityClass>("priorityclasses", "").await?;
         priority::admit_class(class, &others).map_err(|why| a.forbidden(why))

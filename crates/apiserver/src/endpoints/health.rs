@@ -10,7 +10,9 @@ use std::time::Duration;
 pub struct Health;
 
 /// The checks in their order. `store` stands under the name monitoring knows, `etcd`.
-const CHECKS: &[&str] = &["ping", "log", "etcd"];
+pub(super) const CHECKS: &[&str] = &["ping", "log", "etcd"];
+/// What is asked for health.
+pub(super) const PATHS: &[&str] = &["/healthz", "/livez", "/readyz"];
 /// Only readiness asks whether the watch cache is filled.
 const READY_CHECKS: &[&str] = &["ping", "log", "etcd", "informer-sync"];
 /// A store that takes longer to say its revision is not well.

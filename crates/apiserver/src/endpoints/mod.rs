@@ -1,6 +1,7 @@
 //! Paths that are not resources: discovery, OpenAPI, version, health, metrics, the key set of service account tokens.
 mod discovery;
 mod health;
+mod index;
 mod metrics;
 mod openapi;
 mod openid;
@@ -17,6 +18,7 @@ pub use discovery::Discovery;
 /// All of them. `version` is this binary's own, shown beside Kubernetes'.
 pub fn standard(kinds: &[&'static dyn KindOps], keys: &Arc<Keys>) -> Vec<Arc<dyn Endpoint>> {
     vec![
+        Arc::new(index::Index::new(kinds)),
         Arc::new(health::Health),
         Arc::new(version::Version),
         Arc::new(metrics::Metrics),

@@ -8,6 +8,7 @@ mod upgrade;
 pub use client::TlsError;
 pub use kubelets::Kubelets;
 pub(crate) use location::ports;
+pub(crate) use upgrade::{join as join_upgraded, wanted as wants_upgrade};
 pub use location::{LogOptions, Stream, Streams};
 
 use crate::body::{Body, RequestBody};

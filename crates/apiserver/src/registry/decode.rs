@@ -12,6 +12,7 @@ use isopod_api::field::{self, Path};
 use isopod_api::patch::{PatchError, json_patch, merge_patch};
 use isopod_api::schema::{TypeRef, builtin};
 use isopod_api::status::{ApiError, Named};
+use isopod_api::go_order::{self, Touched};
 use isopod_api::{gofmt, strategic, yaml};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -27,7 +28,7 @@ pub(crate) struct Body<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Source<'p> {
     /// A JSON or merge patch: the error shows the patched object.
-    Patched(&'p [String]),
+    Patched(Touched<'p>, &'p [String]),
     /// A strategic merge patch: the error shows the patch.
     Strategic(&'p Value, &'p [String]),
     Applied,
@@ -123,9 +124,33 @@ pub(crate) fn value(
 ) -> Result<Box<dyn Object>, ApiError> {
     let Some(ty) = type_of(resource) else { return Err(ApiError::generic(415)) };
     let decoded = patched(ty, value, source, validation, warnings)?;
-    let mut object = resource.ops.decode(decoded).map_err(|e| unfit(value, source, e.to_string()))?;
+    let decoded = of_its_kind(resource, decoded, ty, value, source)?;
+    let mut object = resource.ops.decode(decoded).map_err(|e| unfit(ty, value, source, e.to_string()))?;
     resource.ops.default(&mut *object);
     Ok(object)
+}
+
+/// A patch cannot make another kind of an object. A strategic merge patch works on the struct: what it says of the kind is nothing.
+fn of_its_kind(
+    resource: &Resource,
+    mut decoded: Value,
+    ty: TypeRef<'_>,
+    value: &Value,
+    source: Source<'_>,
+) -> Result<Value, ApiError> {
+    let d = resource.descriptor();
+    if let Source::Patched(..) = source {
+        let text = |key: &str| value.get(key).and_then(Value::as_str).filter(|t| !t.is_empty());
+        let (version, kind) = (text("apiVersion").unwrap_or(resource.api_version()), text("kind").unwrap_or(d.kind));
+        if let Some(why) = decode::other_kind(version, kind, (d.group, d.version, d.kind), &registered) {
+            return Err(unfit(ty, value, source, why));
+        }
+    }
+    if let Some(map) = decoded.as_object_mut() {
+        map.insert("apiVersion".to_owned(), resource.api_version().into());
+        map.insert("kind".to_owned(), d.kind.into());
+    }
+    Ok(decoded)
 }
 
 /// The outcome of a patch, checked against the type it must be.
@@ -137,17 +162,17 @@ pub(crate) fn patched(
     warnings: &Warnings,
 ) -> Result<Value, ApiError> {
     let of_patch = match source {
-        Source::Patched(strict) | Source::Strategic(_, strict) => strict,
+        Source::Patched(_, strict) | Source::Strategic(_, strict) => strict,
         Source::Applied => &[],
     };
     check_depth(value)?;
     let decoded = decode::decode_value(value, ty, false).map_err(|why| match source {
-        Source::Strategic(..) => unfit(value, source, mismatch(value, ty).unwrap_or(why)),
-        Source::Patched(_) | Source::Applied => unfit(value, source, why),
+        Source::Strategic(..) => unfit(ty, value, source, mismatch(value, ty).unwrap_or(why)),
+        Source::Patched(..) | Source::Applied => unfit(ty, value, source, why),
     })?;
     let strict = [of_patch, &decoded.strict].concat();
     match validation {
-        FieldValidation::Strict if !strict.is_empty() => Err(unfit(value, source, strict_error(&strict))),
+        FieldValidation::Strict if !strict.is_empty() => Err(unfit(ty, value, source, strict_error(&strict))),
         validation => {
             warn(validation, &strict, warnings);
             Ok(decoded.value)
@@ -156,9 +181,9 @@ pub(crate) fn patched(
 }
 
 /// What was patched is no object of the kind any more.
-fn unfit(value: &Value, source: Source<'_>, why: String) -> ApiError {
+fn unfit(ty: TypeRef<'_>, value: &Value, source: Source<'_>, why: String) -> ApiError {
     let shown = match source {
-        Source::Patched(_) => value.to_string(),
+        Source::Patched(touched, _) => go_order::patched(value, &ty.get().name, touched),
         Source::Strategic(patch, _) => gofmt::print(patch),
         Source::Applied => return ApiError::unclassified(why),
     };

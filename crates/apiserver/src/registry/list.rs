@@ -13,6 +13,7 @@ use crate::table::Include;
 use crate::watch_cache::{Cached, Filter, Ops};
 use futures::StreamExt;
 use http::{Response, StatusCode};
+use isopod_api::selector::field::FieldSelectorError;
 use isopod_api::selector::{FieldSelector, Selector};
 use isopod_api::status::ApiError;
 use isopod_store::{Range, Revision};
@@ -67,7 +68,12 @@ async fn not_older_than(call: &Call, version: Revision) -> Result<(), ApiError> 
 pub(crate) fn filter(resource: &Resource, call: &Call, options: &ListOptions) -> Result<Filter, ApiError> {
     let labels = Selector::parse(&options.label_selector).map_err(|e| ApiError::bad_request(e.to_string()))?;
     let mut fields = FieldSelector::parse(&options.field_selector).map_err(|e| ApiError::bad_request(e.to_string()))?;
-    fields.check(resource.field_labels()).map_err(|e| ApiError::bad_request(e.to_string()))?;
+    fields.check(resource.field_labels()).map_err(|e| match e {
+        FieldSelectorError::Unsupported(field) if resource.descriptor().kind == "Job" => {
+            ApiError::bad_request(FieldSelectorError::OfJob(field).to_string())
+        }
+        e => ApiError::bad_request(e.to_string()),
+    })?;
     // A watch or delete of one object by its path.
     if !call.info.name.is_empty() {
         if fields.required("metadata.name").is_some_and(|n| n != call.info.name) {

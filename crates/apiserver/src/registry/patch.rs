@@ -11,6 +11,7 @@ use crate::handler::Call;
 use crate::query::{FieldValidation, WriteOptions, manager_or_user_agent};
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use isopod_api::go_order::Touched;
 use isopod_api::status::ApiError;
 use serde_json::Value;
 
@@ -145,7 +146,8 @@ impl Patch {
         match self {
             Self::Apply(..) => Source::Applied,
             Self::Strategic(patch, strict) => Source::Strategic(patch, strict),
-            Self::Json(_, strict) | Self::Merge(_, strict) => Source::Patched(strict),
+            Self::Json(operations, strict) => Source::Patched(Touched::Operations(operations), strict),
+            Self::Merge(patch, strict) => Source::Patched(Touched::Merge(patch), strict),
         }
     }
 }

@@ -4,10 +4,13 @@ use crate::body::{Body, RequestBody};
 use crate::handler::{Call, read_body};
 use crate::query::{WriteOptions, manager_or_user_agent};
 use crate::registry::decode::{self, Body as Sent};
-use crate::registry::{Live, OwnRules, Produced, Rules, WriteContext};
+use crate::registry::{Live, OwnRules, Produced, Rules, WriteContext, check_name};
 use async_trait::async_trait;
 use http::{Request, Response, StatusCode};
+use isopod_api::catalogue::Object;
+use isopod_api::field::Errors;
 use isopod_api::k8s::api::core::v1::Namespace;
+use isopod_api::kinds::namespace;
 use isopod_api::status::ApiError;
 
 pub(super) struct NamespaceFinalize;
@@ -15,7 +18,14 @@ pub(super) struct NamespaceFinalize;
 /// Only `spec.finalizers` is taken from the request, where the object is produced.
 struct FinalizeRules;
 
-impl OwnRules for FinalizeRules {}
+impl OwnRules for FinalizeRules {
+    fn validate(&self, new: &dyn Object, old: &dyn Object) -> Errors {
+        match (new.downcast::<Namespace>(), old.downcast::<Namespace>()) {
+            (Some(new), Some(old)) => namespace::validate_finalize(new, old),
+            _ => Errors::new(),
+        }
+    }
+}
 
 #[async_trait]
 impl Handler for NamespaceFinalize {
@@ -28,6 +38,7 @@ impl Handler for NamespaceFinalize {
         let body = read_body(request.into_body()).await?;
         let sent = Sent { bytes: &body, content_type: call.content_type(), validation: options.field_validation };
         let object = decode::object(&call.resource, &sent, &call.warnings)?;
+        check_name(object.meta(), &call.info.name)?;
         let Some(sent) = object.downcast::<Namespace>() else { return Err(ApiError::internal("no Namespace")) };
         let manager = manager_or_user_agent(&options.field_manager, call.user_agent());
         let produce = |live: Option<&Live>| {

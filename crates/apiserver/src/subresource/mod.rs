@@ -3,6 +3,7 @@
 mod binding;
 mod containers;
 mod finalize;
+mod proxy;
 mod scale;
 mod streams;
 
@@ -34,6 +35,7 @@ pub fn builtin() -> Vec<Arc<dyn Handler>> {
         Arc::new(containers::PodContainers),
         Arc::new(finalize::NamespaceFinalize),
         Arc::new(streams::PodStreams),
+        Arc::new(proxy::Proxy),
         Arc::new(crate::metrics_api::MetricsApi),
     ]
 }

@@ -68,8 +68,16 @@ type Make<'m> = &'m (dyn Fn(&Value) -> Result<Value, ApiError> + Send + Sync);
 
 async fn write(call: &Call, options: &WriteOptions, make: Make<'_>) -> Result<Response<Body>, ApiError> {
     let manager = manager_or_user_agent(&options.field_manager, call.user_agent());
-    let produce = |live: Option<&Live>| produce(call, &manager, live.ok_or_else(|| not_found(call))?, make);
     let cx = WriteContext { ..call.write_context(&manager, options.dry_run) };
+    let produce = |live: Option<&Live>| {
+        let live = live.ok_or_else(|| not_found(call))?;
+        let produced = produce(call, &manager, live, make)?;
+        if call.info.verb == Verb::Update {
+            // Who puts a whole Scale means the object of that uid.
+            cx.check_uid(produced.object.meta(), live)?;
+        }
+        Ok(produced)
+    };
     let written = Box::pin(cx.update(&produce, false)).await?;
     answer(call, &scale_of(&value_of(&written)))
 }

@@ -1,13 +1,15 @@
 //! Job: pods that run to their end (`pkg/apis/batch/{v1,validation}`, `pkg/registry/batch/job/strategy.go`).
+mod indexes;
+mod internal;
 mod policies;
 pub mod selector;
 pub mod spec;
+mod status;
 
 use crate::catalogue::{Dependents, Descriptor, Kind, PrintContext, Scope};
 use crate::field::{Error, Errors, Path};
 use crate::k8s::api::batch::v1::{Job, JobSpec, JobStatus};
 use crate::kinds::pod::canonical::{self, prune};
-use crate::kinds::pod::probes::nonnegative;
 use crate::kinds::pod::warnings;
 use crate::kinds::rules;
 use crate::kinds::workload::{self, GoSelector, WIDE};
@@ -67,6 +69,7 @@ impl Kind for Jobs {
         selector::validate_generated(object, &mut out);
         if let Some(job) = &object.spec {
             validate_spec(job, &Path::new("spec"), &mut out);
+            validate_host_names(object.metadata.name.as_deref().unwrap_or_default(), job, &mut out);
         }
         out
     }
@@ -86,22 +89,7 @@ impl Kind for Jobs {
     }
     fn validate_status_update(new: &Job, old: &Job) -> Errors {
         let mut out = rules::meta_update(&new.metadata, &old.metadata);
-        let path = Path::new("status");
-        let status = new.status.clone().unwrap_or_default();
-        let counts = [
-            (status.active, "active"),
-            (status.succeeded, "succeeded"),
-            (status.failed, "failed"),
-            (status.ready, "ready"),
-            (status.terminating, "terminating"),
-        ];
-        for (value, field) in counts {
-            nonnegative(value.unwrap_or_default().into(), &path.child(field), &mut out);
-        }
-        if status.ready > status.active && status.ready.is_some() {
-            let detail = "cannot set more ready pods than active";
-            out.push(Error::invalid(&path.child("ready"), status.ready, detail));
-        }
+        status::validate(new, old, &mut out);
         out
     }
     fn warnings(new: &Job, old: Option<&Job>) -> Vec<String> {
@@ -178,6 +166,16 @@ fn validate_spec(job: &JobSpec, path: &Path, out: &mut Errors) {
     if chosen.is_ok_and(|s| !s.matches(labels.unwrap_or(&Default::default()))) {
         let path = path.child("template").child("metadata").child("labels");
         out.push(Error::invalid(&path, labels, "`selector` does not match template `labels`"));
+    }
+}
+
+/// The pods of an Indexed Job are called by its name and their index.
+fn validate_host_names(name: &str, job: &JobSpec, out: &mut Errors) {
+    let Some(completions) = job.completions.filter(|n| *n > 0 && spec::is_indexed(job)) else { return };
+    let last = format!("{name}-{}", completions.saturating_sub(1));
+    if !names::dns1123_label(&last, false).is_empty() {
+        let detail = format!("will not able to create pod with invalid DNS label: {last}");
+        out.push(Error::invalid(&rules::metadata().child("name"), name, detail));
     }
 }
 

@@ -1,9 +1,10 @@
 //! When a Job counts as failed or done before its time: pod failure policy (KEP-3329), success policy (KEP-3998), and which
 //! pods are replaced (KEP-3939).
 use super::spec::is_indexed;
+use super::{indexes, internal};
 use crate::field::{Error, Errors, Path, Rule, invalid_each};
 use crate::k8s::api::batch::v1::{
-    JobSpec, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+    JobSpec, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule, SuccessPolicyRule,
 };
 use crate::kinds::pod::containers::main_and_init;
 use crate::kinds::pod::probes::nonnegative;
@@ -11,6 +12,8 @@ use crate::kinds::rules::text;
 use crate::names;
 
 const RULES_MAX: usize = 20;
+/// `maxJobSuccessPolicySucceededIndexesLimit`
+const INDEXES_MAX_BYTES: usize = 64 * 1024;
 const ACTIONS: [&str; 4] = ["Count", "FailIndex", "FailJob", "Ignore"];
 
 /// An Invalid that shows no value.
@@ -109,7 +112,7 @@ fn validate_exit_codes(codes: &PodFailurePolicyOnExitCodesRequirement, spec: &Jo
 pub fn validate_success(spec: &JobSpec, path: &Path, out: &mut Errors) {
     let Some(policy) = &spec.success_policy else { return };
     if !is_indexed(spec) {
-        return out.push(Error::invalid(path, policy, "requires indexed completion mode"));
+        return out.push(Error::invalid(path, internal::success_policy(policy), "requires indexed completion mode"));
     }
     let path = path.child("rules");
     if policy.rules.is_empty() {
@@ -125,14 +128,34 @@ pub fn validate_success(spec: &JobSpec, path: &Path, out: &mut Errors) {
             let detail = "at least one of succeededCount or succeededIndexes must be specified";
             out.push(Error::required(&path, detail));
         }
-        if let Some(count) = rule.succeeded_count {
-            let path = path.child("succeededCount");
-            nonnegative(count.into(), &path, out);
-            if let Some(all) = spec.completions.filter(|all| count > *all) {
-                let detail = format!("must be less than or equal to {all} (the number of specified completions)");
-                out.push(Error::invalid(&path, count, detail));
-            }
+        validate_success_rule(rule, spec.completions.unwrap_or_default(), &path, out);
+    }
+}
+
+fn validate_success_rule(rule: &SuccessPolicyRule, completions: i32, path: &Path, out: &mut Errors) {
+    let mut total = 0;
+    if let Some(text) = rule.succeeded_indexes.as_deref() {
+        let path = path.child("succeededIndexes");
+        if text.len() > INDEXES_MAX_BYTES {
+            out.push(Error::too_long(&path, INDEXES_MAX_BYTES));
         }
+        match indexes::count(text, completions) {
+            Ok(count) => total = count,
+            Err(why) => out.push(Error::invalid(&path, text, format!("error parsing succeededIndexes: {why}"))),
+        }
+    }
+    let Some(count) = rule.succeeded_count else { return };
+    let path = path.child("succeededCount");
+    nonnegative(count.into(), &path, out);
+    if count > completions {
+        let detail = format!("must be less than or equal to {completions} (the number of specified completions)");
+        out.push(Error::invalid(&path, count, detail));
+    }
+    if rule.succeeded_indexes.is_some() && count > total {
+        let detail = format!(
+            "must be less than or equal to {total} (the number of indexes in the specified succeededIndexes field)"
+        );
+        out.push(Error::invalid(&path, count, detail));
     }
 }
 

@@ -1,15 +1,18 @@
 //! The spec of Jobs and of the job templates of CronJobs: defaults, rules, and what may change.
-use super::policies;
+use super::{internal, policies};
 use crate::field::{Error, Errors, Path};
 use crate::k8s::api::batch::v1::{JobSpec, JobStatus};
 use crate::k8s::api::core::v1::PodTemplateSpec;
 use crate::kinds::pod::canonical::selector as canonical_selector;
+use crate::kinds::pod::internal::pod_template;
 use crate::kinds::pod::probes::nonnegative;
 use crate::kinds::pod::{defaults, template};
 use crate::kinds::rules::{self, text};
 
 /// An Indexed Job keeps a list of indexes: that bounds it.
 const INDEXED_MAX: i32 = 100_000;
+/// Pods at once, and failed indexes, of a Job that has more indexes than that.
+const LARGE_MAX: i32 = 10_000;
 
 /// What Go makes of any job spec; the template gets its own defaults here.
 pub fn canonical(spec: &mut JobSpec) {
@@ -101,20 +104,42 @@ fn validate_completion_mode(spec: &JobSpec, path: &Path, out: &mut Errors) {
     if spec.completions.is_none() {
         out.push(Error::required(&path.child("completions"), "when completion mode is Indexed"));
     }
-    let at_most = |value: Option<i32>, max: i32, field: &str, out: &mut Errors| {
+    let at_most = |value: Option<i32>, max: i32, field: &str, detail: String, out: &mut Errors| {
         if let Some(value) = value.filter(|v| *v > max) {
-            out.push(Error::invalid(&path.child(field), value, format!("must be less than or equal to {max}")));
+            out.push(Error::invalid(&path.child(field), value, detail));
         }
     };
-    at_most(spec.parallelism, INDEXED_MAX, "parallelism", out);
-    at_most(spec.max_failed_indexes, spec.completions.unwrap_or(INDEXED_MAX), "maxFailedIndexes", out);
+    let detail = format!("must be less than or equal to {INDEXED_MAX} when completion mode is Indexed");
+    at_most(spec.parallelism, INDEXED_MAX, "parallelism", detail, out);
+    if let Some(completions) = spec.completions {
+        let detail = "must be less than or equal to completions".to_owned();
+        at_most(spec.max_failed_indexes, completions, "maxFailedIndexes", detail, out);
+    }
+    let detail = format!("must be less than or equal to {INDEXED_MAX}");
+    at_most(spec.max_failed_indexes, INDEXED_MAX, "maxFailedIndexes", detail, out);
+    // With a backoff per index the status keeps both lists: above this they would not fit (KEP-3850).
+    if spec.completions.is_none_or(|n| n <= INDEXED_MAX) || spec.backoff_limit_per_index.is_none() {
+        return;
+    }
+    if spec.max_failed_indexes.is_none() {
+        let detail = format!("must be specified when completions is above {INDEXED_MAX}");
+        out.push(Error::required(&path.child("maxFailedIndexes"), detail));
+    }
+    for (value, field) in [(spec.parallelism, "parallelism"), (spec.max_failed_indexes, "maxFailedIndexes")] {
+        let detail = format!(
+            "must be less than or equal to {LARGE_MAX} when completions are above {INDEXED_MAX} and used with backoff limit per index"
+        );
+        at_most(value, LARGE_MAX, field, detail, out);
+    }
 }
 
 /// A Job's containers do not start again for ever.
 fn validate_restart_policy(spec: &JobSpec, path: &Path, out: &mut Errors) {
     let policy = spec.template.spec.as_ref().map(|s| text(&s.restart_policy)).unwrap_or_default();
-    if !matches!(policy, "OnFailure" | "Never") {
+    if matches!(policy, "Always" | "") {
         out.push(Error::required(path, "valid values: \"OnFailure\", \"Never\""));
+    } else if !matches!(policy, "OnFailure" | "Never") {
+        out.push(Error::not_supported(path, policy, &["OnFailure", "Never"]));
     } else if spec.pod_failure_policy.is_some() && policy != "Never" {
         let detail = "only \"Never\" is supported when podFailurePolicy is specified";
         out.push(Error::invalid(path, policy, detail));
@@ -123,13 +148,15 @@ fn validate_restart_policy(spec: &JobSpec, path: &Path, out: &mut Errors) {
 
 /// `ValidateJobSpecUpdate`: a Job that has begun goes on as it began.
 pub fn validate_unchanged(new: &JobSpec, old: &JobSpec, status: Option<&JobStatus>, path: &Path, out: &mut Errors) {
-    // An Indexed Job may grow and shrink: both numbers together (KEP-3715).
-    let elastic = is_indexed(new) && new.completions.is_some() && new.completions == new.parallelism;
-    if new.completions != old.completions && !elastic {
-        match new.completions {
-            Some(n) => out.push(Error::invalid(&path.child("completions"), n, "field is immutable")),
-            None => out.push(Error::invalid(&path.child("completions"), "null", "field is immutable")),
-        }
+    let completions_path = path.child("completions");
+    if !is_indexed(new) {
+        out.extend(rules::immutable(&new.completions, &old.completions, &completions_path));
+    } else if let Some(completions) = new.completions.filter(|n| Some(*n) != old.completions)
+        && new.parallelism != Some(completions)
+    {
+        // An Indexed Job may grow and shrink: both numbers together (KEP-3715).
+        let detail = "can only be modified in tandem with spec.parallelism";
+        out.push(Error::invalid(&completions_path, completions, detail));
     }
     if new.selector != old.selector {
         let shown = super::shown(new.selector.as_ref());
@@ -137,14 +164,16 @@ pub fn validate_unchanged(new: &JobSpec, old: &JobSpec, status: Option<&JobStatu
     }
     let suspended = old.suspend == Some(true) && status.is_none_or(|s| s.start_time.is_none());
     if !same_template(&new.template, &old.template, suspended) {
-        out.push(Error::invalid(&path.child("template"), &new.template, "field is immutable"));
+        out.push(Error::invalid(&path.child("template"), pod_template(&new.template), "field is immutable"));
     }
     out.extend(rules::immutable(&new.completion_mode, &old.completion_mode, &path.child("completionMode")));
-    out.extend(rules::immutable(&new.pod_failure_policy, &old.pod_failure_policy, &path.child("podFailurePolicy")));
+    let policies = [new, old].map(|s| s.pod_failure_policy.as_ref().map(internal::failure_policy));
+    out.extend(rules::immutable(&policies[0], &policies[1], &path.child("podFailurePolicy")));
     let limit_path = path.child("backoffLimitPerIndex");
     out.extend(rules::immutable(&new.backoff_limit_per_index, &old.backoff_limit_per_index, &limit_path));
     out.extend(rules::immutable(&new.managed_by, &old.managed_by, &path.child("managedBy")));
-    out.extend(rules::immutable(&new.success_policy, &old.success_policy, &path.child("successPolicy")));
+    let policies = [new, old].map(|s| s.success_policy.as_ref().map(internal::success_policy));
+    out.extend(rules::immutable(&policies[0], &policies[1], &path.child("successPolicy")));
 }
 
 /// Before its first pod a suspended Job may be told where to run (KEP-2926).

@@ -3,7 +3,9 @@ use super::sources;
 use crate::field::{Error, Errors, Path};
 use crate::k8s::api::core::v1::{PersistentVolume, PersistentVolumeSpec, VolumeNodeAffinity};
 use crate::kinds::pod::scheduling::validate_node_selector;
+use crate::kinds::pod::diff;
 use crate::kinds::rules::{self, text};
+use crate::kinds::volume_internal;
 use crate::kinds::storage_words::{CLASS_ANNOTATION, validate_access_modes, validate_class, validate_volume_mode};
 
 const RECLAIM_POLICIES: [&str; 3] = ["Delete", "Recycle", "Retain"];
@@ -129,7 +131,8 @@ pub fn validate_change(new: &PersistentVolumeSpec, old: &PersistentVolumeSpec, o
         now.controller_expand_secret_ref = None;
     }
     if sources::only(&now) != sources::only(old) {
-        let detail = "spec.persistentvolumesource is immutable after creation\n";
+        let difference = diff::unified(&volume_internal::volume_source(old), &volume_internal::volume_source(&now));
+        let detail = format!("spec.persistentvolumesource is immutable after creation\n{difference}");
         out.push(Error::forbidden(&Path::new("spec").child("persistentvolumesource"), detail));
     }
     out.extend(rules::immutable(&new.volume_mode, &old.volume_mode, &Path::new("volumeMode")));

@@ -2,11 +2,11 @@
 //! changes when bound, its volume is named once, its class once.
 use crate::field::{Error, Errors, Path};
 use crate::k8s::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec};
+use crate::kinds::pod::diff;
 use crate::kinds::rules::{self, number, text};
 use crate::kinds::storage_words::CLASS_ANNOTATION;
+use crate::kinds::volume_internal;
 use crate::quantity::Quantity;
-use serde_json::Value;
-use std::collections::BTreeMap;
 
 pub fn validate(new: &PersistentVolumeClaim, old: &PersistentVolumeClaim, out: &mut Errors) {
     let nothing = PersistentVolumeClaimSpec::default();
@@ -47,7 +47,7 @@ pub fn validate(new: &PersistentVolumeClaim, old: &PersistentVolumeClaim, out: &
     if now != was {
         let detail = format!(
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims\n{}",
-            differences(&was, &now)
+            diff::unified(&volume_internal::claim_spec(&was), &volume_internal::claim_spec(&now))
         );
         out.push(Error::forbidden(&Path::new("spec"), detail));
     }
@@ -91,27 +91,4 @@ fn attributes_class(spec: &PersistentVolumeClaimSpec, before: &PersistentVolumeC
         Some("") => out.push(Error::forbidden(&path, "update from non-nil value to an empty string is forbidden")),
         Some(_) => {}
     }
-}
-
-/// The fields that differ, old and new. (Kubernetes prints go-cmp's diff, whose form is not stable either.)
-fn differences(old: &PersistentVolumeClaimSpec, new: &PersistentVolumeClaimSpec) -> String {
-    let fields = |spec: &PersistentVolumeClaimSpec| -> BTreeMap<String, Value> {
-        match serde_json::to_value(spec) {
-            Ok(Value::Object(map)) => map.into_iter().collect(),
-            _ => BTreeMap::new(),
-        }
-    };
-    let (old, new) = (fields(old), fields(new));
-    let mut out = String::new();
-    for name in old.keys().chain(new.keys().filter(|k| !old.contains_key(*k))) {
-        let (was, now) = (old.get(name), new.get(name));
-        if was != now {
-            for (sign, value) in [('-', was), ('+', now)] {
-                if let Some(value) = value {
-                    out.push_str(&format!("{sign} \t{name}: {value}\n"));
-                }
-            }
-        }
-    }
-    out
 }

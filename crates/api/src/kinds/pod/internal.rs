@@ -3,7 +3,7 @@
 //! Upstream prints whole structs in some errors and, when a pod update is refused, the difference of two pod specs. The
 //! tables below say for each type which fields it has, in the order of `pkg/apis/core/types.go`. Fields newer than the
 //! tables are not shown.
-use crate::k8s::api::core::v1::{PodResourceClaim, PodSpec, SeccompProfile, SecurityContext};
+use crate::k8s::api::core::v1::{PodResourceClaim, PodSpec, PodTemplateSpec, SeccompProfile, SecurityContext};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -52,11 +52,24 @@ pub fn ephemeral_container(container: &crate::k8s::api::core::v1::EphemeralConta
     of(EPHEMERAL_CONTAINER, &json(container))
 }
 
-fn json(value: &impl Serialize) -> Value {
+/// `core.PodTemplateSpec`: its metadata is embedded, and of apimachinery.
+pub fn pod_template(template: &PodTemplateSpec) -> Node {
+    let mut fields = match template.metadata.as_ref().map(|meta| crate::go_order::fields(&json(meta), OBJECT_META)) {
+        Some(Node::Fields(fields)) => fields,
+        _ => Vec::new(),
+    };
+    fields.push(("Spec".to_owned(), pod_spec(template.spec.as_ref().unwrap_or(&PodSpec::default()))));
+    Node::Fields(fields)
+}
+
+const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+
+pub(crate) fn json(value: &impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
 
-fn of(fields: &'static [Field], value: &Value) -> Node {
+/// A struct by its table.
+pub(crate) fn of(fields: &'static [Field], value: &Value) -> Node {
     let empty = Map::new();
     let object = value.as_object().unwrap_or(&empty);
     Node::Fields(fields.iter().map(|f| (f.go.to_owned(), f.shape.node(object.get(f.json)))).collect())
@@ -123,7 +136,7 @@ impl Serialize for Node {
 
 /// How a field is written when it is not set, and what it is made of when it is.
 #[derive(Clone, Copy)]
-enum Shape {
+pub(crate) enum Shape {
     Text,
     Number,
     Flag,
@@ -138,32 +151,33 @@ enum Shape {
     Selector,
 }
 
+/// A field of a struct: its names in Go and JSON.
 #[derive(Clone, Copy)]
-struct Field {
+pub(crate) struct Field {
     go: &'static str,
     json: &'static str,
     shape: Shape,
 }
 
-const fn f(go: &'static str, json: &'static str, shape: Shape) -> Field {
+pub(crate) const fn f(go: &'static str, json: &'static str, shape: Shape) -> Field {
     Field { go, json, shape }
 }
-const fn text(go: &'static str, json: &'static str) -> Field {
+pub(crate) const fn text(go: &'static str, json: &'static str) -> Field {
     f(go, json, Shape::Text)
 }
-const fn number(go: &'static str, json: &'static str) -> Field {
+pub(crate) const fn number(go: &'static str, json: &'static str) -> Field {
     f(go, json, Shape::Number)
 }
-const fn flag(go: &'static str, json: &'static str) -> Field {
+pub(crate) const fn flag(go: &'static str, json: &'static str) -> Field {
     f(go, json, Shape::Flag)
 }
-const fn any(go: &'static str, json: &'static str) -> Field {
+pub(crate) const fn any(go: &'static str, json: &'static str) -> Field {
     f(go, json, Shape::Plain)
 }
-const fn list(go: &'static str, json: &'static str, of: &'static [Field]) -> Field {
+pub(crate) const fn list(go: &'static str, json: &'static str, of: &'static [Field]) -> Field {
     f(go, json, Shape::List(of))
 }
-const fn pointer(go: &'static str, json: &'static str, to: &'static [Field]) -> Field {
+pub(crate) const fn pointer(go: &'static str, json: &'static str, to: &'static [Field]) -> Field {
     f(go, json, Shape::Pointer(to))
 }
 

@@ -51,6 +51,12 @@ fn from_body(content_type: &str, body: &[u8]) -> Result<DeleteOptions, ApiError>
 /// The handler passes the decoder's error on as it is: it has no class, and no words around it.
 fn bare(error: &ApiError) -> ApiError {
     let text = error.message.as_str();
+    if let Some((_, unknown)) = text.split_once(" cannot be handled as a DeleteOptions: no kind ") {
+        // Options are read with a scheme of their own.
+        let unknown = unknown.split(" in scheme ").next().unwrap_or(unknown);
+        let scheme = "pkg/apis/meta/internalversion/scheme/register.go:27";
+        return ApiError::unclassified(format!("no kind {unknown} in scheme \"{scheme}\""));
+    }
     let text =
         text.strip_prefix("DeleteOptions in version \"v1\" cannot be handled as a DeleteOptions: ").unwrap_or(text);
     let text = match text.strip_prefix("the object provided is unrecognized (must be of type DeleteOptions): ") {
