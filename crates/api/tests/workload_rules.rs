@@ -349,3 +349,113 @@ proptest! {
         }
     }
 }
+
+/// What is said of a change.
+fn said_of(kind: &dyn KindOps, old: Value, change: &Value, status: bool) -> String {
+    let read = |body: Value| {
+        let mut object = kind.decode(body).expect("the body has the right types");
+        kind.default(object.as_mut());
+        let meta = object.meta_mut();
+        (meta.namespace, meta.resource_version) = (Some("default".to_owned()), Some("1".to_owned()));
+        object
+    };
+    let mut new = old.clone();
+    json_patch::merge(&mut new, change);
+    let (old, mut new) = (read(old), read(new));
+    let faults = if status {
+        kind.prepare_status_update(new.as_mut(), old.as_ref());
+        kind.validate_status_update(new.as_ref(), old.as_ref())
+    } else {
+        kind.prepare_update(new.as_mut(), old.as_ref());
+        kind.validate_update(new.as_ref(), old.as_ref())
+    };
+    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    if faults.is_empty() { "ok".to_owned() } else { faults.join(" | ") }
+}
+
+#[test]
+fn jobs_are_told_what_is_wrong() {
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]}});
+    let new = |change: Value| {
+        let mut body = json!({"metadata": {"name": "j", "uid": "u"}, "spec": {"template": template}});
+        json_patch::merge(&mut body["spec"], &change);
+        said(kind("Job"), body)
+    };
+    let indexed = |change: Value| {
+        let mut spec = json!({"completionMode": "Indexed", "completions": 3});
+        json_patch::merge(&mut spec, &change);
+        new(spec)
+    };
+    insta::assert_snapshot!(new(json!({"template": {"spec": {"restartPolicy": "Foo"}}})), @r#"spec.template.spec.restartPolicy: Unsupported value: "Foo": supported values: "Always", "OnFailure", "Never" | spec.template.spec.restartPolicy: Unsupported value: "Foo": supported values: "OnFailure", "Never""#);
+    insta::assert_snapshot!(indexed(json!({"parallelism": 100_001, "backoffLimitPerIndex": 1, "maxFailedIndexes": 4})), @"spec.parallelism: Invalid value: 100001: must be less than or equal to 100000 when completion mode is Indexed | spec.maxFailedIndexes: Invalid value: 4: must be less than or equal to completions");
+    insta::assert_snapshot!(indexed(json!({"completions": 100_001, "parallelism": 10_001, "backoffLimitPerIndex": 1})), @"spec.maxFailedIndexes: Required value: must be specified when completions is above 100000 | spec.parallelism: Invalid value: 10001: must be less than or equal to 10000 when completions are above 100000 and used with backoff limit per index");
+    insta::assert_snapshot!(indexed(json!({"successPolicy": {"rules": [{"succeededIndexes": "0-5"}, {"succeededIndexes": "0,2", "succeededCount": 3}]}})), @r#"spec.successPolicy.rules[0].succeededIndexes: Invalid value: "0-5": error parsing succeededIndexes: too large index: "5" | spec.successPolicy.rules[1].succeededCount: Invalid value: 3: must be less than or equal to 2 (the number of indexes in the specified succeededIndexes field)"#);
+    insta::assert_snapshot!(new(json!({"successPolicy": {"rules": [{"succeededCount": 1}]}})), @r#"spec.successPolicy: Invalid value: {"Rules":[{"SucceededIndexes":null,"SucceededCount":1}]}: requires indexed completion mode"#);
+    let long = json!({"metadata": {"name": "x".repeat(62), "uid": "u"}, "spec": {"template": template, "completionMode": "Indexed", "completions": 3}});
+    assert!(said(kind("Job"), long).ends_with("xx-2"));
+}
+
+#[test]
+fn jobs_do_not_change_much() {
+    let labels = json!({"controller-uid": "u", "batch.kubernetes.io/controller-uid": "u", "job-name": "j", "batch.kubernetes.io/job-name": "j"});
+    let job = json!({"metadata": {"name": "j", "uid": "u"}, "spec": {"parallelism": 2, "completions": 2,
+        "selector": {"matchLabels": {"batch.kubernetes.io/controller-uid": "u"}},
+        "template": {"metadata": {"labels": labels}, "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]}}}});
+    let spec = |change: Value| said_of(kind("Job"), job.clone(), &json!({ "spec": change }), false);
+    insta::assert_snapshot!(spec(json!({"completions": 3})), @"spec.completions: Invalid value: 3: field is immutable");
+    insta::assert_snapshot!(spec(json!({"completions": null})), @r#"spec.completions: Invalid value: "null": field is immutable"#);
+    let policy = json!({"podFailurePolicy": {"rules": [{"action": "Ignore", "onExitCodes": {"operator": "In", "values": [1]}}]}, "podReplacementPolicy": null});
+    insta::assert_snapshot!(spec(policy), @r#"spec.podFailurePolicy: Invalid value: {"Rules":[{"Action":"Ignore","OnExitCodes":{"ContainerName":null,"Operator":"In","Values":[1]},"OnPodConditions":null}]}: field is immutable"#);
+    let template = spec(json!({"template": {"spec": {"restartPolicy": "OnFailure"}}}));
+    assert!(template.starts_with(r#"spec.template: Invalid value: {"labels":{"batch.kubernetes.io/controller-uid":"u","#), "{template}");
+    assert!(template.contains(r#"},"Spec":{"Volumes":null,"InitContainers":null,"Containers":[{"Name":"c","Image":"x","#), "{template}");
+    let mut indexed = job.clone();
+    indexed["spec"]["completionMode"] = json!("Indexed");
+    let spec = |change: Value| said_of(kind("Job"), indexed.clone(), &json!({ "spec": change }), false);
+    insta::assert_snapshot!(spec(json!({"completions": 3})), @"spec.completions: Invalid value: 3: can only be modified in tandem with spec.parallelism");
+    insta::assert_snapshot!(spec(json!({"completions": 3, "parallelism": 3})), @"ok");
+}
+
+#[test]
+fn the_status_of_jobs_is_checked_closely() {
+    let condition = |kind: &str| json!({"type": kind, "status": "True"});
+    let job = |status: Value| json!({"metadata": {"name": "j", "uid": "u"}, "status": status,
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]}}}});
+    let change = |old: Value, change: Value| said_of(kind("Job"), job(old), &json!({ "status": change }), true);
+    let time = "2020-01-01T00:00:00Z";
+    let done = json!({"startTime": time, "completionTime": time, "succeeded": 1, "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]});
+    assert_eq!(change(json!({"active": 1}), json!({"active": 1, "ready": 1})), "ok");
+    assert_eq!(change(json!({"startTime": time}), done.clone()), "ok");
+    insta::assert_snapshot!(change(json!({}), json!({"conditions": [condition("Complete")]})), @"status.completionTime: Required value: completionTime is required for Complete jobs | status.conditions: Invalid value: cannot set Complete=True condition without the SuccessCriteriaMet=true condition | status.startTime: Required value: startTime is required for finished job");
+    insta::assert_snapshot!(change(json!({}), json!({"startTime": time, "active": 1, "conditions": [condition("Failed")]})), @"status.conditions: Invalid value: cannot set Failed=True condition without the FailureTarget=true condition | status.active: Invalid value: 1: active>0 is invalid for finished job");
+    insta::assert_snapshot!(change(done, json!({"succeeded": 0, "conditions": []})), @r#"status.completionTime: Invalid value: "2020-01-01T00:00:00Z": cannot set completionTime when there is no Complete=True condition | status.conditions: Invalid value: cannot disable the terminal Complete=True condition | status.succeeded: Invalid value: 0: cannot decrease the succeeded counter | status.conditions: Invalid value: cannot disable the SuccessCriteriaMet=True condition"#);
+    insta::assert_snapshot!(change(json!({}), json!({"active": 1, "ready": 2, "completedIndexes": "0"})), @r#"status.completedIndexes: Invalid value: "0": cannot set non-empty completedIndexes when non-indexed completion mode | status.ready: Invalid value: 2: cannot set more ready pods than active"#);
+}
+
+#[test]
+fn claims_show_what_changed() {
+    let claim = json!({"metadata": {"name": "c"}, "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    let change = json!({"spec": {"accessModes": ["ReadWriteMany"]}});
+    insta::assert_snapshot!(said_of(kind("PersistentVolumeClaim"), claim, &change, false), @r#"
+    spec: Forbidden: spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims
+    @@ -1,6 +1,6 @@
+     {
+      "AccessModes": [
+    -  "ReadWriteOnce"
+    +  "ReadWriteMany"
+      ],
+      "Selector": null,
+      "Resources": {
+    "#);
+    let deployment = json!({"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}},
+        "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}}});
+    let said = said_of(kind("Deployment"), deployment, &json!({"spec": null}), false);
+    assert!(said.ends_with("spec.selector: Invalid value: \"null\": field is immutable"), "{said}");
+}
+
+#[test]
+fn owners_are_shown_as_go_writes_them() {
+    let owner = |name: &str| json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": name, "controller": true});
+    let body = json!({"metadata": {"name": "m", "ownerReferences": [owner("a"), owner("b")]}});
+    insta::assert_snapshot!(said(kind("ConfigMap"), body), @r#"metadata.ownerReferences: Invalid value: [{"apiVersion":"v1","kind":"Pod","name":"a","uid":"a","controller":true},{"apiVersion":"v1","kind":"Pod","name":"b","uid":"b","controller":true}]: Only one reference can have Controller set to true. Found "true" in references for Pod/a and Pod/b"#);
+}

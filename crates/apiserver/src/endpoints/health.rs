@@ -14,7 +14,7 @@ pub(super) const CHECKS: &[&str] = &["ping", "log", "etcd"];
 /// What is asked for health.
 pub(super) const PATHS: &[&str] = &["/healthz", "/livez", "/readyz"];
 /// Only readiness asks whether the watch cache is filled.
-const READY_CHECKS: &[&str] = &["ping", "log", "etcd", "informer-sync"];
+pub(super) const READY_CHECKS: &[&str] = &["ping", "log", "etcd", "informer-sync"];
 /// A store that takes longer to say its revision is not well.
 const PATIENCE: Duration = Duration::from_secs(2);
 

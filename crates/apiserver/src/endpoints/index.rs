@@ -29,7 +29,8 @@ impl Index {
         }
         for path in health::PATHS {
             paths.insert((*path).to_owned());
-            paths.extend(health::CHECKS.iter().map(|check| format!("{path}/{check}")));
+            let checks = if *path == "/readyz" { health::READY_CHECKS } else { health::CHECKS };
+            paths.extend(checks.iter().map(|check| format!("{path}/{check}")));
         }
         Self { paths }
     }

@@ -193,3 +193,26 @@ async fn many_objects_stream() {
     assert_eq!(names(&list).len(), 300);
     assert!(names(&list).is_sorted());
 }
+
+#[tokio::test]
+async fn kinds_refuse_fields_in_their_own_words() {
+    let api = api().await;
+    for (path, message) in [
+        (CMS, "\"spec.x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""),
+        (PODS, "field label not supported: spec.x"),
+        ("/apis/batch/v1/jobs", "field label \"spec.x\" not supported for batchv1.Job"),
+    ] {
+        let answer = api.get(&format!("{path}?fieldSelector=spec.x=1")).await;
+        assert_eq!((answer.code, answer.json()["message"].as_str().unwrap()), (400, message));
+    }
+}
+
+#[tokio::test]
+async fn the_root_says_what_there_is() {
+    let answer = Api::whole().await.get("/").await;
+    let paths: Vec<String> = serde_json::from_value(answer.json()["paths"].clone()).unwrap();
+    assert!(paths.is_sorted());
+    for path in ["/api/v1", "/apis/apps", "/apis/apps/v1", "/readyz/informer-sync", "/version"] {
+        assert!(paths.iter().any(|p| p == path), "{path}");
+    }
+}

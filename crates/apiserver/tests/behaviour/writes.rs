@@ -381,3 +381,68 @@ async fn the_first_pod_waits_for_its_account() {
     let other = pod(json!({"serviceAccountName": "nobody", "containers": [{"name": "c", "image": "x"}]}));
     assert_eq!(api.post("/api/v1/namespaces/fresh/pods", &other).await.code, 403);
 }
+
+const SCHEME: &str = "in scheme \"pkg/api/legacyscheme/scheme.go:30\"";
+
+#[tokio::test]
+async fn a_patch_makes_no_other_kind() {
+    let api = api().await;
+    api.post(CMS, &cm("one", "a")).await;
+    let path = format!("{CMS}/one");
+    for (patch, why) in [
+        (json!({"kind": "Secret"}), "converting (v1.Secret) to (core.ConfigMap): unknown conversion".to_owned()),
+        (json!({"kind": "Foo"}), format!("no kind \"Foo\" is registered for version \"v1\" {SCHEME}")),
+        (json!({"apiVersion": "v2"}), format!("no kind \"ConfigMap\" is registered for version \"v2\" {SCHEME}")),
+    ] {
+        let answer = api.merge(&path, &patch).await;
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert_eq!(answer.code, 422, "{message}");
+        assert!(message.starts_with(" \"\" is invalid: patch: Invalid value: \"{\\\"apiVersion\\\":"), "{message}");
+        assert!(message.ends_with(&format!("\": {why}")), "{message}");
+        // A strategic merge patch works on the struct, whose kind is what it is.
+        let strategic = Some("application/strategic-merge-patch+json");
+        let answer = api.send("PATCH", &path, strategic, patch.to_string()).await;
+        assert_eq!((answer.code, answer.json()["kind"].clone()), (200, json!("ConfigMap")));
+    }
+}
+
+#[tokio::test]
+async fn a_scale_of_another_uid_is_a_conflict() {
+    let api = api().await;
+    api.post(DEPLOYMENTS, &deployment("d")).await;
+    let scale = json!({"metadata": {"name": "d", "uid": "x"}, "spec": {"replicas": 2}});
+    let answer = api.put(&format!("{DEPLOYMENTS}/d/scale"), &scale).await;
+    let message = answer.json()["message"].as_str().unwrap().to_owned();
+    assert_eq!(answer.code, 409, "{message}");
+    assert!(message.contains("Precondition failed: UID in precondition: x, UID in object meta: "), "{message}");
+}
+
+#[tokio::test]
+async fn finalizing_is_of_one_namespace() {
+    let api = api().await;
+    let path = "/api/v1/namespaces/default/finalize";
+    let other = api.put(path, &json!({"metadata": {"name": "other"}})).await;
+    assert_eq!(other.json()["message"], "the name of the object (other) does not match the name on the URL (default)");
+    let wrong = api.put(path, &json!({"metadata": {"name": "default"}, "spec": {"finalizers": ["x"]}})).await;
+    assert_eq!(
+        wrong.json()["message"],
+        "Namespace \"default\" is invalid: spec.finalizers[0]: Invalid value: \"x\": name is neither a standard finalizer \
+         name nor is it fully qualified"
+    );
+}
+
+#[tokio::test]
+async fn the_clusters_own_priority_classes_stay() {
+    let api = Api::whole().await;
+    let classes = "/apis/scheduling.k8s.io/v1/priorityclasses";
+    api.made(classes, &json!({"metadata": {"name": "system-node-critical"}, "value": 2_000_001_000})).await;
+    let answer = api.delete(&format!("{classes}/system-node-critical")).await;
+    assert_eq!(
+        (answer.code, answer.json()["message"].as_str().unwrap()),
+        (
+            403,
+            "priorityclasses.scheduling.k8s.io \"system-node-critical\" is forbidden: this is a system priority class and \
+             cannot be deleted"
+        )
+    );
+}
