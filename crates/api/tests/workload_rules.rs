@@ -407,8 +407,14 @@ fn jobs_do_not_change_much() {
     let policy = json!({"podFailurePolicy": {"rules": [{"action": "Ignore", "onExitCodes": {"operator": "In", "values": [1]}}]}, "podReplacementPolicy": null});
     insta::assert_snapshot!(spec(policy), @r#"spec.podFailurePolicy: Invalid value: {"Rules":[{"Action":"Ignore","OnExitCodes":{"ContainerName":null,"Operator":"In","Values":[1]},"OnPodConditions":null}]}: field is immutable"#);
     let template = spec(json!({"template": {"spec": {"restartPolicy": "OnFailure"}}}));
-    assert!(template.starts_with(r#"spec.template: Invalid value: {"labels":{"batch.kubernetes.io/controller-uid":"u","#), "{template}");
-    assert!(template.contains(r#"},"Spec":{"Volumes":null,"InitContainers":null,"Containers":[{"Name":"c","Image":"x","#), "{template}");
+    assert!(
+        template.starts_with(r#"spec.template: Invalid value: {"labels":{"batch.kubernetes.io/controller-uid":"u","#),
+        "{template}"
+    );
+    assert!(
+        template.contains(r#"},"Spec":{"Volumes":null,"InitContainers":null,"Containers":[{"Name":"c","Image":"x","#),
+        "{template}"
+    );
     let mut indexed = job.clone();
     indexed["spec"]["completionMode"] = json!("Indexed");
     let spec = |change: Value| said_of(kind("Job"), indexed.clone(), &json!({ "spec": change }), false);
@@ -419,8 +425,10 @@ fn jobs_do_not_change_much() {
 #[test]
 fn the_status_of_jobs_is_checked_closely() {
     let condition = |kind: &str| json!({"type": kind, "status": "True"});
-    let job = |status: Value| json!({"metadata": {"name": "j", "uid": "u"}, "status": status,
-        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]}}}});
+    let job = |status: Value| {
+        json!({"metadata": {"name": "j", "uid": "u"}, "status": status,
+        "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "x"}]}}}})
+    };
     let change = |old: Value, change: Value| said_of(kind("Job"), job(old), &json!({ "status": change }), true);
     let time = "2020-01-01T00:00:00Z";
     let done = json!({"startTime": time, "completionTime": time, "succeeded": 1, "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]});

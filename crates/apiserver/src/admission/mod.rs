@@ -3,6 +3,7 @@
 mod lifecycle;
 mod node_restriction;
 mod plugins;
+mod pod_security;
 mod quota;
 pub mod rules;
 
@@ -88,11 +89,13 @@ impl Chain {
             Arc::new(plugins::LimitRanger),
             Arc::new(plugins::ServiceAccounts),
             Arc::new(node_restriction::NodeRestriction),
+            Arc::new(pod_security::PodSecurity),
             Arc::new(plugins::Priorities),
             Arc::new(plugins::Tolerations),
             Arc::new(plugins::Storage),
             Arc::new(plugins::ClaimResize),
             Arc::new(plugins::RuntimeClasses),
+            Arc::new(plugins::DefaultIngressClass),
             Arc::new(quota::Quotas),
         ])
     }

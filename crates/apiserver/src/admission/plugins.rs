@@ -1,11 +1,13 @@
 //! The plugins around the [`super::rules`]: each looks up what its rule refers to and applies it
 //! (`plugin/pkg/admission/*`; which are on by default: `pkg/kubeapiserver/options/plugins.go`).
-use super::rules::{limit_ranger, priority, service_account, storage, tolerations};
+use super::rules::{classes, limit_ranger, priority, service_account, storage, tolerations};
 use super::{Admission, Attributes, Operation};
 use crate::registry::generate_name;
 use async_trait::async_trait;
 use isopod_api::catalogue::Object;
 use isopod_api::k8s::api::core::v1::{LimitRange, Node, PersistentVolume, PersistentVolumeClaim, Pod, ServiceAccount};
+use isopod_api::k8s::api::networking::v1::Ingress;
+use isopod_api::k8s::api::node::v1::RuntimeClass;
 use isopod_api::k8s::api::scheduling::v1::PriorityClass;
 use isopod_api::kinds::priority_class::SYSTEM_CLASSES;
 use isopod_api::status::ApiError;
@@ -226,8 +228,17 @@ impl Admission for ClaimResize {
     }
 }
 
-/// RuntimeClass: overhead comes from a class, never from a person.
+/// RuntimeClass
 pub struct RuntimeClasses;
+
+/// The class the pod names: there must be one of that name.
+async fn runtime_class(pod: &Pod, a: &Attributes<'_>) -> Result<Option<RuntimeClass>, ApiError> {
+    let Some(name) = classes::wanted(pod) else { return Ok(None) };
+    match a.server.read::<RuntimeClass>("runtimeclasses", "", name).await? {
+        Some(class) => Ok(Some(class)),
+        None => Err(a.forbidden(format!("pod rejected: RuntimeClass \"{name}\" not found"))),
+    }
+}
 
 #[async_trait]
 impl Admission for RuntimeClasses {
@@ -237,20 +248,47 @@ impl Admission for RuntimeClasses {
     fn handles(&self, a: &Attributes<'_>) -> bool {
         creates(a, "", "pods")
     }
+    async fn mutate(
+        &self,
+        object: &mut dyn Object,
+        _: Option<&dyn Object>,
+        a: &Attributes<'_>,
+    ) -> Result<(), ApiError> {
+        let Some(pod) = object.downcast_mut::<Pod>() else { return Ok(()) };
+        let class = runtime_class(pod, a).await?;
+        classes::admit_pod(pod, class.as_ref()).map_err(|why| a.forbidden(why))
+    }
     async fn validate(
         &self,
         object: Option<&dyn Object>,
         _: Option<&dyn Object>,
         a: &Attributes<'_>,
     ) -> Result<(), ApiError> {
-        let Some(spec) = object.and_then(|o| o.downcast::<Pod>()).and_then(|p| p.spec.as_ref()) else { return Ok(()) };
-        if let Some(class) = spec.runtime_class_name.as_deref().filter(|c| !c.is_empty()) {
-            return Err(a.forbidden(format!("pod rejected: RuntimeClass \"{class}\" not found")));
-        }
-        if spec.overhead.as_ref().is_some_and(|o| !o.is_empty()) {
-            return Err(
-                a.forbidden("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead")
-            );
+        let Some(pod) = object.and_then(|o| o.downcast::<Pod>()) else { return Ok(()) };
+        let class = runtime_class(pod, a).await?;
+        classes::check_pod(pod, class.as_ref()).map_err(|why| a.forbidden(why))
+    }
+}
+
+/// DefaultIngressClass
+pub struct DefaultIngressClass;
+
+#[async_trait]
+impl Admission for DefaultIngressClass {
+    fn name(&self) -> &'static str {
+        "DefaultIngressClass"
+    }
+    fn handles(&self, a: &Attributes<'_>) -> bool {
+        creates(a, "networking.k8s.io", "ingresses")
+    }
+    async fn mutate(
+        &self,
+        object: &mut dyn Object,
+        _: Option<&dyn Object>,
+        a: &Attributes<'_>,
+    ) -> Result<(), ApiError> {
+        if let Some(ingress) = object.downcast_mut::<Ingress>() {
+            classes::admit_ingress(ingress, &a.server.read_all("ingressclasses", "").await?);
         }
         Ok(())
     }

@@ -8,8 +8,8 @@ mod upgrade;
 pub use client::TlsError;
 pub use kubelets::Kubelets;
 pub(crate) use location::ports;
-pub(crate) use upgrade::{join as join_upgraded, wanted as wants_upgrade};
 pub use location::{LogOptions, Stream, Streams};
+pub(crate) use upgrade::{join as join_upgraded, wanted as wants_upgrade};
 
 use crate::body::{Body, RequestBody};
 use async_trait::async_trait;

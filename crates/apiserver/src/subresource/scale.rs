@@ -45,7 +45,7 @@ impl Handler for Scales {
                     Sent { bytes: &body, content_type: call.content_type(), validation: options.field_validation };
                 let scale: Value = decode::typed(&sent, "autoscaling", "v1", "Scale", &call.warnings)?;
                 let make = |_: &Value| Ok(scale.clone());
-                write(call, &options, &make).await
+                write(call, &options, Owners::Hidden, &make).await
             }
             _ => {
                 let kind = PatchType::from_content_type(call.content_type())?;
@@ -54,7 +54,8 @@ impl Handler for Scales {
                 let patch = decode::patch(kind, &body, &options, &call.warnings)?;
                 let manager = manager_or_user_agent(&options.field_manager, call.user_agent());
                 let make = |scale: &Value| scale_patch(call, &patch, scale, &manager, options.field_validation);
-                write(call, &options, &make).await
+                let owners = if kind == PatchType::Apply { Owners::Shown } else { Owners::Hidden };
+                write(call, &options, owners, &make).await
             }
         }
     }
@@ -66,12 +67,25 @@ fn not_found(call: &Call) -> ApiError {
 
 type Make<'m> = &'m (dyn Fn(&Value) -> Result<Value, ApiError> + Send + Sync);
 
-async fn write(call: &Call, options: &WriteOptions, make: Make<'_>) -> Result<Response<Body>, ApiError> {
+/// Whether what makes the new Scale is shown who owns the replicas of the old one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owners {
+    /// For server-side apply, which tells of conflicts with them.
+    Shown,
+    Hidden,
+}
+
+async fn write(
+    call: &Call,
+    options: &WriteOptions,
+    owners: Owners,
+    make: Make<'_>,
+) -> Result<Response<Body>, ApiError> {
     let manager = manager_or_user_agent(&options.field_manager, call.user_agent());
     let cx = WriteContext { ..call.write_context(&manager, options.dry_run) };
     let produce = |live: Option<&Live>| {
         let live = live.ok_or_else(|| not_found(call))?;
-        let produced = produce(call, &manager, live, make)?;
+        let produced = produce(call, &manager, live, owners, make)?;
         if call.info.verb == Verb::Update {
             // Who puts a whole Scale means the object of that uid.
             cx.check_uid(produced.object.meta(), live)?;
@@ -90,10 +104,13 @@ fn value_of(written: &Written) -> Value {
     value
 }
 
-fn produce(call: &Call, manager: &str, live: &Live, make: Make<'_>) -> Result<Produced, ApiError> {
+fn produce(call: &Call, manager: &str, live: &Live, owners: Owners, make: Make<'_>) -> Result<Produced, ApiError> {
     let mut parent = live.value().clone();
     let old = scale_of(&parent);
-    let mut new = make(&old)?;
+    let mut new = match owners {
+        Owners::Hidden => make(&old)?,
+        Owners::Shown => make(&owned(&old, &parent)?)?,
+    };
     let scale: Scale = serde_json::from_value(new.clone())
         .map_err(|e| ApiError::bad_request(format!("Scale in version \"v1\" cannot be handled as a Scale: {e}")))?;
     let mut meta = scale.metadata.clone();
@@ -114,24 +131,35 @@ fn produce(call: &Call, manager: &str, live: &Live, make: Make<'_>) -> Result<Pr
     Ok(Produced { object, applied: true })
 }
 
+fn replicas_path() -> [apply::Element; 2] {
+    ["spec", "replicas"].map(apply::Element::field)
+}
+
+fn set_entries(object: &mut Value, entries: Option<Value>) {
+    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.remove("managedFields");
+        if let Some(entries) = entries {
+            meta.insert("managedFields".to_owned(), entries);
+        }
+    }
+}
+
+/// A Scale with who owns its replicas in the parent.
+fn owned(scale: &Value, parent: &Value) -> Result<Value, ApiError> {
+    let entries = parent.get("metadata").and_then(|m| m.get("managedFields"));
+    let own = apply::to_scale(entries, &replicas_path()).map_err(|e| ApiError::unclassified(e.to_string()))?;
+    let mut scale = scale.clone();
+    set_entries(&mut scale, own);
+    Ok(scale)
+}
+
 /// The parent's managed fields after the Scale's change.
 fn own(call: &Call, manager: &str, old: &Value, new: &mut Value, parent: &mut Value) -> Result<(), ApiError> {
     let Some(ty) = isopod_api::schema::builtin().kind("autoscaling", "v1", "Scale") else { return Ok(()) };
-    let path = ["spec", "replicas"].map(apply::Element::field);
     let entries = parent.get("metadata").and_then(|m| m.get("managedFields")).cloned();
-    let with = |scale: &mut Value, entries: Option<Value>| {
-        if let Some(meta) = scale.get_mut("metadata").and_then(Value::as_object_mut) {
-            meta.remove("managedFields");
-            if let Some(entries) = entries {
-                meta.insert("managedFields".to_owned(), entries);
-            }
-        }
-    };
     let applied = new.get("metadata").and_then(|m| m.get("managedFields")).is_some();
     if !applied {
-        let own = apply::to_scale(entries.as_ref(), &path).map_err(|e| ApiError::unclassified(e.to_string()))?;
-        let mut before = old.clone();
-        with(&mut before, own);
+        let before = owned(old, parent)?;
         let reset = apply::FieldSet::from_fields(&[&["status"]]);
         let request = apply::Request {
             ty,
@@ -146,9 +174,9 @@ fn own(call: &Call, manager: &str, old: &Value, new: &mut Value, parent: &mut Va
     }
     let scale = new.get("metadata").and_then(|m| m.get("managedFields"));
     let version = call.resource.api_version();
-    let merged =
-        apply::to_parent(entries.as_ref(), scale, &path, version).map_err(|e| ApiError::unclassified(e.to_string()))?;
-    with(parent, merged);
+    let merged = apply::to_parent(entries.as_ref(), scale, &replicas_path(), version)
+        .map_err(|e| ApiError::unclassified(e.to_string()))?;
+    set_entries(parent, merged);
     Ok(())
 }
 

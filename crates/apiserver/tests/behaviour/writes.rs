@@ -446,3 +446,26 @@ async fn the_clusters_own_priority_classes_stay() {
         )
     );
 }
+
+#[tokio::test]
+async fn an_applied_scale_conflicts_with_the_owners_of_the_replicas() {
+    let api = api().await;
+    let path = format!("{DEPLOYMENTS}/d");
+    let mut body = deployment("d");
+    (body["apiVersion"], body["kind"]) = (json!("apps/v1"), json!("Deployment"));
+    assert_eq!(api.apply(&path, "one", &body).await.code, 201);
+    let scale = |n: i32| json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": {"replicas": n}});
+    let refused = api.apply(&format!("{path}/scale"), "two", &scale(3)).await;
+    assert_eq!(
+        (refused.code, refused.json()["message"].as_str().unwrap()),
+        (409, "Apply failed with 1 conflict: conflict with \"one\": .spec.replicas")
+    );
+    assert_eq!(api.apply(&format!("{path}/scale?force=true"), "two", &scale(3)).await.code, 200);
+    let again = api.apply(&path, "one", &body).await;
+    assert_eq!(
+        again.json()["message"],
+        "Apply failed with 1 conflict: conflict with \"two\" with subresource \"scale\": .spec.replicas"
+    );
+    body["spec"].as_object_mut().unwrap().remove("replicas");
+    assert_eq!(api.apply(&path, "one", &body).await.json()["spec"]["replicas"], 3);
+}

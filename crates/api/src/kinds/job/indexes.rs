@@ -28,7 +28,11 @@ pub fn overlap(completed: &str, failed: &str, completions: i32) -> Option<i32> {
         if c.0 <= f.1 && f.0 <= c.1 {
             return Some(c.0.max(f.0));
         }
-        if c.0 <= f.0 { one.next() } else { two.next() };
+        if c.0 <= f.0 {
+            one.next()
+        } else {
+            two.next()
+        };
     }
     None
 }
@@ -81,7 +85,9 @@ mod tests {
             ("0-", Err("cannot convert string to integer for index: \"\"")),
             (
                 "0-1-2",
-                Err("the fragment \"0-1-2\" violates the requirement that an index interval can have at most two parts separated by '-'"),
+                Err(
+                    "the fragment \"0-1-2\" violates the requirement that an index interval can have at most two parts separated by '-'",
+                ),
             ),
         ];
         for (text, want) in table {

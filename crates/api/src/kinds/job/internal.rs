@@ -25,8 +25,5 @@ const FAILURE_POLICY: &[Field] = &[list(
         list("OnPodConditions", "onPodConditions", &[text("Type", "type"), text("Status", "status")]),
     ],
 )];
-const SUCCESS_POLICY: &[Field] = &[list(
-    "Rules",
-    "rules",
-    &[any("SucceededIndexes", "succeededIndexes"), any("SucceededCount", "succeededCount")],
-)];
+const SUCCESS_POLICY: &[Field] =
+    &[list("Rules", "rules", &[any("SucceededIndexes", "succeededIndexes"), any("SucceededCount", "succeededCount")])];

@@ -4,7 +4,8 @@ use super::spec::is_indexed;
 use super::{indexes, internal};
 use crate::field::{Error, Errors, Path, Rule, invalid_each};
 use crate::k8s::api::batch::v1::{
-    JobSpec, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule, SuccessPolicyRule,
+    JobSpec, PodFailurePolicyOnExitCodesRequirement, PodFailurePolicyOnPodConditionsPattern, PodFailurePolicyRule,
+    SuccessPolicyRule,
 };
 use crate::kinds::pod::containers::main_and_init;
 use crate::kinds::pod::probes::nonnegative;

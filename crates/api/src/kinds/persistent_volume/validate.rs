@@ -2,11 +2,11 @@
 use super::sources;
 use crate::field::{Error, Errors, Path};
 use crate::k8s::api::core::v1::{PersistentVolume, PersistentVolumeSpec, VolumeNodeAffinity};
-use crate::kinds::pod::scheduling::validate_node_selector;
 use crate::kinds::pod::diff;
+use crate::kinds::pod::scheduling::validate_node_selector;
 use crate::kinds::rules::{self, text};
-use crate::kinds::volume_internal;
 use crate::kinds::storage_words::{CLASS_ANNOTATION, validate_access_modes, validate_class, validate_volume_mode};
+use crate::kinds::volume_internal;
 
 const RECLAIM_POLICIES: [&str; 3] = ["Delete", "Recycle", "Retain"];
 
