@@ -1,0 +1,102 @@
+//! The admission plugins in their chain, and the ways through the API server into pods.
+use super::*;
+
+async fn whole() -> Api {
+    let api = Api::whole().await;
+    for ns in ["default", "strict"] {
+        api.made("/api/v1/namespaces", &json!({"metadata": {"name": ns}})).await;
+        let account = json!({"metadata": {"name": "default"}});
+        api.made(&format!("/api/v1/namespaces/{ns}/serviceaccounts"), &account).await;
+    }
+    api
+}
+
+fn message(answer: &support::Answer) -> String {
+    answer.json()["message"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn namespaces_say_how_secure_their_pods_are() {
+    let api = whole().await;
+    let labels = |level: &str| json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level}}});
+    let wrong = api.merge("/api/v1/namespaces/strict", &labels("foo")).await;
+    assert_eq!(
+        (wrong.code, message(&wrong)),
+        (
+            422,
+            "Namespace \"strict\" is invalid: metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"foo\": must be one \
+             of privileged, baseline, restricted"
+                .to_owned()
+        )
+    );
+    assert_eq!(api.merge("/api/v1/namespaces/strict", &labels("baseline")).await.code, 200);
+    let mut host = pod("p");
+    host["spec"]["hostNetwork"] = json!(true);
+    let refused = api.post("/api/v1/namespaces/strict/pods", &host).await;
+    assert_eq!(
+        (refused.code, message(&refused)),
+        (
+            403,
+            "pods \"p\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)"
+                .to_owned()
+        )
+    );
+    assert_eq!(api.post("/api/v1/namespaces/strict/pods", &pod("p")).await.code, 201);
+    assert_eq!(api.post(PODS, &host).await.code, 201, "another namespace");
+    // Workloads are let in, with a word.
+    let warn = json!({"metadata": {"labels": {"pod-security.kubernetes.io/warn": "baseline"}}});
+    assert_eq!(api.merge("/api/v1/namespaces/strict", &warn).await.code, 200);
+    let mut workload = deployment("d");
+    workload["spec"]["template"]["spec"]["hostPID"] = json!(true);
+    let made = api.post("/apis/apps/v1/namespaces/strict/deployments", &workload).await;
+    assert_eq!(made.code, 201);
+    assert_eq!(
+        made.warnings,
+        ["299 - \"would violate PodSecurity \\\"baseline:latest\\\": host namespaces (hostPID=true)\""]
+    );
+}
+
+#[tokio::test]
+async fn classes_shape_what_names_them() {
+    let api = whole().await;
+    let mut wanting = pod("p");
+    wanting["spec"]["runtimeClassName"] = json!("gvisor");
+    let missing = api.post(PODS, &wanting).await;
+    assert_eq!(message(&missing), "pods \"p\" is forbidden: pod rejected: RuntimeClass \"gvisor\" not found");
+    let class =
+        json!({"metadata": {"name": "gvisor"}, "handler": "runsc", "overhead": {"podFixed": {"memory": "64Mi"}}});
+    api.made("/apis/node.k8s.io/v1/runtimeclasses", &class).await;
+    let made = api.post(PODS, &wanting).await;
+    assert_eq!((made.code, &made.json()["spec"]["overhead"]), (201, &json!({"memory": "64Mi"})));
+
+    let class = json!({"metadata": {"name": "nginx", "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}},
+        "spec": {"controller": "example.com/nginx"}});
+    api.made("/apis/networking.k8s.io/v1/ingressclasses", &class).await;
+    let backend = json!({"service": {"name": "s", "port": {"number": 80}}});
+    let ingress = json!({"metadata": {"name": "i"}, "spec": {"defaultBackend": backend}});
+    let made = api.post("/apis/networking.k8s.io/v1/namespaces/default/ingresses", &ingress).await;
+    assert_eq!((made.code, &made.json()["spec"]["ingressClassName"]), (201, &json!("nginx")));
+}
+
+#[tokio::test]
+async fn nothing_is_proxied_to_where_no_pod_can_be() {
+    let api = whole().await;
+    let service = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"name": "http", "port": 80}]}});
+    api.made("/api/v1/namespaces/default/services", &service).await;
+    api.made(PODS, &pod("p")).await;
+    let at = |what: &str| format!("/api/v1/namespaces/default/{what}");
+    for (path, code, text) in [
+        ("services/none/proxy/", 404, "services \"none\" not found"),
+        ("services/s:81/proxy/", 503, "no service port \"81\" found for service \"s\""),
+        ("services/s:http/proxy/x", 503, "no endpoints available for service \"s\""),
+        ("services/s/proxy/", 503, "no endpoints available for service \"s\""),
+        ("services/ftp:s:1/proxy/", 400, "invalid service request \"ftp:s:1\""),
+        ("pods/p/proxy/", 400, "address not allowed"),
+    ] {
+        let answer = api.get(&at(path)).await;
+        assert_eq!((answer.code, message(&answer).as_str()), (code, text), "{path}");
+    }
+    let local = json!({"status": {"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}});
+    assert_eq!(api.merge(&at("pods/p/status"), &local).await.code, 200);
+    assert_eq!(message(&api.get(&at("pods/p:22/proxy/")).await), "address not allowed");
+}
