@@ -3,6 +3,9 @@
 //! One file a command. [`connect`] finds the cluster, [`resource`] what a word like `deploy` means, [`target`] which objects a
 //! command acts on, [`manifest`] reads files, [`output`] prints. Texts, flags and exit codes are kubectl's v1.37.
 mod apply;
+mod cluster_info;
+mod completion;
+mod config;
 pub mod connect;
 mod create;
 mod delete;
@@ -10,6 +13,7 @@ mod dry_run;
 pub mod duration;
 mod edit;
 pub mod error;
+mod expose;
 mod get;
 pub mod jsonpath;
 pub mod manifest;
@@ -17,12 +21,16 @@ mod mark;
 pub mod output;
 mod patch;
 pub mod resource;
+mod rolling_update;
 mod rollout;
 mod scale;
 mod set;
 pub mod target;
 mod template;
+pub mod version;
+mod wait;
 
+pub use completion::Args as CompletionArgs;
 pub use connect::Global;
 pub use delete::Args as DeleteArgs;
 pub use error::CliError;
@@ -54,6 +62,19 @@ pub enum Verb {
     /// Follow, list, pause and reverse rollouts.
     #[command(subcommand)]
     Rollout(rollout::Command),
+    /// Replace a ReplicationController by another one, pod by pod.
+    RollingUpdate(rolling_update::Args),
+    /// Make a Service for what selects pods.
+    Expose(expose::Args),
+    /// Wait until objects are as they shall be, exist, or are gone.
+    Wait(wait::Args),
+    /// Read and change kubeconfig files.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Where the cluster is reached.
+    ClusterInfo(cluster_info::Args),
+    /// The version of this program and of the cluster.
+    Version(version::Args),
 }
 
 /// Carries out one command and says what went wrong.
@@ -80,6 +101,11 @@ pub async fn run_delete(args: &DeleteArgs, global: &Global) -> ExitCode {
     exit(done.await)
 }
 
+/// `completion` for the command line of the program `name`.
+pub fn run_completion(args: &CompletionArgs, command: clap::Command, name: &str) -> ExitCode {
+    exit(completion::run(args, command, name))
+}
+
 async fn carry_out(verb: &Verb, global: &Global) -> error::Result<()> {
     match verb {
         Verb::Get(args) => get::run(args, &global.session().await?).await,
@@ -92,5 +118,11 @@ async fn carry_out(verb: &Verb, global: &Global) -> error::Result<()> {
         Verb::Set(command) => set::run(command, &global.session().await?).await,
         Verb::Scale(args) => scale::run(args, &global.session().await?).await,
         Verb::Rollout(command) => rollout::run(command, &global.session().await?).await,
+        Verb::RollingUpdate(args) => rolling_update::run(args, &global.session().await?).await,
+        Verb::Expose(args) => expose::run(args, &global.session().await?).await,
+        Verb::Wait(args) => wait::run(args, &global.session().await?).await,
+        Verb::Config(command) => config::run(command, global),
+        Verb::ClusterInfo(_) => cluster_info::run(&global.session().await?).await,
+        Verb::Version(args) => version::run(args, global, "isopod").await,
     }
 }

@@ -53,8 +53,8 @@ enum Command {
     /// The keys that encrypt Secrets on disk.
     #[command(subcommand)]
     Encryption(command::encryption::Verb),
-    /// The version of this binary and of the API it serves.
-    Version(command::version::Args),
+    /// What a shell needs to complete command lines.
+    Completion(isopod_cli::CompletionArgs),
     #[command(flatten)]
     Verb(isopod_cli::Verb),
 }
@@ -80,7 +80,9 @@ fn main() -> ExitCode {
         Command::ExampleServer(args) => example_server::run(&args),
         Command::Image(args) => command::image::run(&args),
         Command::Encryption(verb) => command::encryption::run(&verb),
-        Command::Version(args) => command::version::run(&args),
+        Command::Completion(args) => {
+            Ok(isopod_cli::run_completion(&args, <Cli as clap::CommandFactory>::command(), "isopod"))
+        }
         Command::Verb(verb) => command::verb::run(&verb, &cli.global),
     };
     match done {

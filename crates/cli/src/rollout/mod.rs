@@ -4,6 +4,7 @@ pub mod live;
 mod pause;
 mod restart;
 mod revisions;
+pub use revisions::selector_text;
 mod status;
 mod undo;
 

@@ -9,4 +9,3 @@ pub mod server;
 pub mod status;
 pub mod up;
 pub mod verb;
-pub mod version;
