@@ -2,10 +2,13 @@
 //!
 //! The namespace has no name and is mounted nowhere: it ends with the last process in it. So all there is to remove is the cluster, which
 //! `isopod delete` does, and the directories.
+use super::leftovers;
 use crate::datadir::{DataDir, Location};
 use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount, umount};
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -16,8 +19,7 @@ pub struct Ground {
     /// What images are built from.
     work: tempfile::TempDir,
     me: PathBuf,
-    /// Leave the cluster when this value goes.
-    pub kept: bool,
+    kept: bool,
 }
 
 /// The files of `examples/hello`, so that the demo needs no checkout.
@@ -30,9 +32,18 @@ impl Ground {
     /// Takes this thread into a network namespace of its own, unless nodes are simulated, and makes the directories.
     pub fn prepare(hollow: bool) -> Result<Self> {
         let me = std::env::current_exe().context("cannot find my own binary")?;
+        for dir in leftovers::find(&std::env::temp_dir()) {
+            match remove(&me, &dir) {
+                Ok(()) => eprintln!("removed {}, which a demo that was killed had left", dir.display()),
+                Err(why) => eprintln!("warning: {} stays: {why}", dir.display()),
+            }
+        }
         let temporary = |what: &str| {
-            let dir = tempfile::Builder::new().prefix(&format!("isopod-demo-{what}")).tempdir();
-            dir.with_context(|| format!("cannot make a directory in {}", std::env::temp_dir().display()))
+            let (mode, prefix) = (fs::Permissions::from_mode(0o700), format!("{}{what}", leftovers::PREFIX));
+            let dir = tempfile::Builder::new().prefix(&prefix).permissions(mode).tempdir();
+            let dir = dir.with_context(|| format!("cannot make a directory in {}", std::env::temp_dir().display()))?;
+            leftovers::mark(dir.path())?;
+            anyhow::Ok(dir)
         };
         let (data, work) = (temporary("")?, temporary("files-")?);
         if !hollow {
@@ -55,6 +66,17 @@ impl Ground {
             fs::write(context.join(name), text).with_context(|| format!("cannot write {name}"))?;
         }
         Ok(Self { data: data.keep(), work, me, kept: false })
+    }
+
+    /// From now on the cluster stays, whatever becomes of this process.
+    pub fn keep(&mut self) -> Result<()> {
+        leftovers::release(&self.data)?;
+        self.kept = true;
+        Ok(())
+    }
+
+    pub fn is_kept(&self) -> bool {
+        self.kept
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
@@ -83,24 +105,33 @@ const HOLLOW: &str = "isopod demo --hollow simulates the machine instead and nee
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        use std::os::unix::process::CommandExt;
-        if self.kept {
-            return;
-        }
-        // In a group of its own: a second Ctrl-C must not stop the tidying up.
-        let deleted = self.isopod(&["delete"]).process_group(0).stdout(Stdio::null()).status();
-        let left = match deleted {
-            Ok(status) if status.success() => match fs::remove_dir_all(&self.data) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Some(error.to_string()),
-                _ => None,
-            },
-            Ok(status) => Some(format!("isopod delete: {status}")),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(why) = left {
+        if !self.kept
+            && let Err(why) = remove(&self.me, &self.data)
+        {
             let (me, data) = (self.me.display(), self.data.display());
-            eprintln!("error: the demo could not be removed ({why}). Try: {me} delete --data-dir {data}");
+            // The terminal may be gone, too.
+            drop(writeln!(
+                std::io::stderr(),
+                "error: the demo could not be removed ({why}). Try: {me} delete --data-dir {data}"
+            ));
         }
+    }
+}
+
+/// Removes a demo's directory, and the cluster if there is one in it.
+fn remove(me: &Path, dir: &Path) -> Result<(), String> {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new(me);
+    command.args(["delete", "--data-dir"]).arg(dir).env_remove("KUBECONFIG");
+    // In a group of its own: a second Ctrl-C must not stop the tidying up.
+    let deleted = command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).status();
+    let deleted = deleted.map_err(|e| e.to_string())?;
+    if !deleted.success() {
+        return Err(format!("isopod delete: {deleted}"));
+    }
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.to_string()),
+        _ => Ok(()),
     }
 }
 

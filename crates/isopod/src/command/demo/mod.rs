@@ -3,8 +3,9 @@
 //! It is told with the commands that a person would type; each is a process of this binary on a throwaway cluster ([`ground`]),
 //! but for the live picture of the rollouts, which has the load's figures under it ([`story`]). The load ([`load`]) is strict; what it came to
 //! is the receipt ([`receipt`]). Ctrl-C, an error or a panic end it at any point,
-//! and the cluster is removed all the same.
+//! and the cluster is removed all the same; after `kill -9` by the next demo ([`leftovers`]).
 mod ground;
+mod leftovers;
 mod load;
 mod receipt;
 mod story;
@@ -40,10 +41,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if let Ok(Some(Ending { address, .. })) = &told
         && args.keep
     {
-        ground.kept = true;
+        ground.keep()?;
         line(&next(&ground, *address)?)?;
     }
-    let kept = ground.kept;
+    let kept = ground.is_kept();
     drop(ground);
     let Some(Ending { failed, .. }) = told? else {
         // The terminal may be what is gone.
