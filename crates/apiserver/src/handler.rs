@@ -49,11 +49,24 @@ impl Call {
     }
 }
 
+/// How much of a body that is too large is still taken from the client: who is cut off while it sends may never read why.
+const MAX_DRAINED: usize = 16 << 20;
+
+async fn too_large(mut body: RequestBody) -> ApiError {
+    let mut left = MAX_DRAINED;
+    while let Some(Ok(frame)) = body.frame().await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left == 0 {
+            break;
+        }
+    }
+    ApiError::request_entity_too_large(MAX_BODY)
+}
+
 /// Reads a whole body, up to the limit.
 pub async fn read_body(mut body: RequestBody) -> Result<Bytes, ApiError> {
-    let too_large = || ApiError::request_entity_too_large(MAX_BODY);
     if http_body::Body::size_hint(&body).lower() > MAX_BODY as u64 {
-        return Err(too_large());
+        return Err(too_large(body).await);
     }
     let mut first = Bytes::new();
     let mut rest: Vec<u8> = Vec::new();
@@ -68,12 +81,12 @@ pub async fn read_body(mut body: RequestBody) -> Result<Bytes, ApiError> {
             rest.extend_from_slice(&first);
         }
         if rest.len().saturating_add(data.len()) > MAX_BODY {
-            return Err(too_large());
+            return Err(too_large(body).await);
         }
         rest.extend_from_slice(&data);
     }
     if first.len() > MAX_BODY {
-        return Err(too_large());
+        return Err(too_large(body).await);
     }
     Ok(if rest.is_empty() { first } else { rest.into() })
 }

@@ -304,6 +304,10 @@ fn warnings(new: &Service, _old: Option<&Service>) -> Vec<String> {
             out.extend(ip_warning(&path.child("clusterIPs").index(i), ip));
         }
     }
+    // KEP-5707, since v1.36.
+    if !external.is_empty() {
+        out.push("spec.externalIPs is deprecated".into());
+    }
     for (i, ip) in external.iter().enumerate() {
         out.extend(ip_warning(&path.child("externalIPs").index(i), ip));
     }

@@ -3,18 +3,22 @@
 use super::Handler;
 use crate::body::{Body, RequestBody};
 use crate::handler::{Call, plain_form, read_body};
+use crate::negotiate::Shape;
 use crate::query::{WriteOptions, manager_or_user_agent};
 use crate::registry::decode::{self, Body as Sent};
 use crate::registry::{Live, PatchType, Produced, WriteContext, Written, check_name, match_namespace, scale_patch};
 use crate::request::Verb;
 use crate::respond;
+use crate::table::{self, Include};
 use async_trait::async_trait;
 use http::{Request, Response, StatusCode};
 use isopod_api::apply::{self, SCALE_VERSION};
+use isopod_api::catalogue::{Column, PrintContext};
 use isopod_api::field::{self, Path};
 use isopod_api::k8s::api::autoscaling::v1::Scale;
 use isopod_api::k8s::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use isopod_api::names::{dns1123_subdomain, validate_object_meta};
+use isopod_api::print::{AGE, NAME, age_cell, integer};
 use isopod_api::selector::Selector;
 use isopod_api::status::{ApiError, Named};
 use serde_json::{Value, json};
@@ -229,7 +233,31 @@ fn selector_text(parent: &Value) -> Option<String> {
     Some(selector.to_string()).filter(|s| !s.is_empty())
 }
 
+/// The columns of a Scale (`printScale`).
+const COLUMNS: [Column; 4] = [
+    NAME,
+    integer("Desired", "desired number of instances for the scaled object."),
+    integer("Available", "actual number of observed instances of the scaled object."),
+    AGE,
+];
+
 fn answer(call: &Call, scale: &Value) -> Result<Response<Body>, ApiError> {
-    let form = plain_form(call.form);
-    Ok(respond::value(StatusCode::OK, form.encoding, scale))
+    if call.form.shape != Shape::Table {
+        return Ok(respond::value(StatusCode::OK, plain_form(call.form).encoding, scale));
+    }
+    let version = call.form.meta_version();
+    let meta = &scale["metadata"];
+    let time = serde_json::from_value(meta["creationTimestamp"].clone()).ok();
+    let number = |part: &str| scale[part]["replicas"].as_i64().unwrap_or(0);
+    let age = age_cell(time.as_ref(), &PrintContext { now: call.server.now() });
+    let object = match Include::from_query(&call.query)? {
+        Include::None => Value::Null,
+        Include::Metadata => json!({"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": meta}),
+        Include::Object => scale.clone(),
+    };
+    let columns: Value = serde_json::from_str(&table::columns(&COLUMNS)).map_err(ApiError::internal)?;
+    let table = json!({"kind": "Table", "apiVersion": version, "metadata": {"resourceVersion": meta["resourceVersion"]},
+        "columnDefinitions": columns,
+        "rows": [{"cells": [meta["name"], number("spec"), number("status"), age], "object": object}]});
+    Ok(respond::value(StatusCode::OK, call.form.encoding, &table))
 }

@@ -469,3 +469,15 @@ async fn an_applied_scale_conflicts_with_the_owners_of_the_replicas() {
     body["spec"].as_object_mut().unwrap().remove("replicas");
     assert_eq!(api.apply(&path, "one", &body).await.json()["spec"]["replicas"], 3);
 }
+
+#[tokio::test]
+async fn a_scale_has_columns_of_its_own() {
+    let api = api().await;
+    api.post(DEPLOYMENTS, &deployment("d")).await;
+    let table = api.table(&format!("{DEPLOYMENTS}/d/scale")).await.json();
+    let names: Vec<&str> =
+        table["columnDefinitions"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["Name", "Desired", "Available", "Age"]);
+    assert_eq!(table["rows"][0]["cells"].as_array().unwrap()[..3], [json!("d"), json!(1), json!(0)]);
+    assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
+}

@@ -87,6 +87,13 @@ impl Kind for HorizontalPodAutoscalers {
     fn cells(object: &HorizontalPodAutoscaler, cx: &PrintContext) -> Vec<Value> {
         printing::cells(object, cx)
     }
+    /// Go writes a status without metrics as `null`, and clients see it.
+    fn to_storage(mut value: Value) -> Value {
+        if let Some(status) = value.get_mut("status").and_then(Value::as_object_mut) {
+            status.entry("currentMetrics").or_insert(Value::Null);
+        }
+        value
+    }
 }
 
 /// `pkg/apis/autoscaling/v2/defaults.go`

@@ -55,7 +55,7 @@ impl Kind for HorizontalPodAutoscalersV1 {
         to_v1(value)
     }
     fn to_storage(value: Value) -> Value {
-        to_v2(value)
+        V2::to_storage(to_v2(value))
     }
 }
 

@@ -2,6 +2,7 @@
 use super::containers::one_of;
 use crate::field::{Error, Errors, Path, invalid_each};
 use crate::k8s::api::core::v1::{HostAlias, PodDNSConfig, PodSpec};
+use crate::kinds::addresses;
 use crate::names;
 
 /// What the C library's resolver takes.
@@ -39,7 +40,7 @@ fn validate_resolver(config: &PodDNSConfig, path: &Path, out: &mut Errors) {
         out.push(Error::invalid(&servers_path, servers, detail));
     }
     for (i, server) in servers.iter().enumerate() {
-        out.extend(invalid_each(&servers_path.index(i), server, names::ip(server)));
+        out.extend(addresses::ip(server, &[], &servers_path.index(i)));
     }
     let searches = config.searches.as_deref().unwrap_or_default();
     let searches_path = path.child("searches");
@@ -93,7 +94,7 @@ pub fn validate_hostname_override(spec: &PodSpec, path: &Path, out: &mut Errors)
 pub fn validate_host_aliases(aliases: &[HostAlias], path: &Path, out: &mut Errors) {
     for (i, alias) in aliases.iter().enumerate() {
         let path = path.index(i);
-        out.extend(invalid_each(&path.child("ip"), &alias.ip, names::ip(&alias.ip)));
+        out.extend(addresses::ip(&alias.ip, &[], &path.child("ip")));
         for (j, name) in alias.hostnames.iter().flatten().enumerate() {
             let wrong = names::dns1123_subdomain(name, false);
             out.extend(invalid_each(&path.child("hostnames").index(j), name, wrong));
