@@ -1,8 +1,10 @@
 //! `rollout history`: which revisions there are and why, or what one of them was.
-use super::{Which, revisions};
+use super::Which;
+use super::revisions::{self, Revision};
 use crate::connect::Session;
 use crate::error::{CliError, Result};
-use crate::output;
+use crate::output::{self, Output};
+use crate::target::Target;
 use crate::template;
 
 #[derive(clap::Args, Debug)]
@@ -12,6 +14,8 @@ pub struct Args {
     /// Show the pod template of this revision.
     #[arg(long, default_value_t = 0)]
     revision: i64,
+    #[command(flatten)]
+    output: Output,
 }
 
 pub async fn run(args: &Args, session: &Session) -> Result<()> {
@@ -20,18 +24,32 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     }
     let (targets, mut errors) = args.which.fetch(session).await?;
     for target in targets {
-        let all = revisions::of(session, &target).await?;
+        let all = match revisions::of(session, &target, "history").await {
+            Ok(all) => all,
+            Err(error) => {
+                errors.push(error);
+                continue;
+            }
+        };
         if args.revision > 0 {
             let Some(one) = all.get(&args.revision) else {
                 errors.push(CliError::usage("unable to find the specified revision"));
                 continue;
             };
+            if args.output.format()?.is_some() {
+                print(args, &target, one)?;
+                continue;
+            }
             let mut shown = one.template.clone();
-            if !one.cause.is_empty() {
+            if target.resource.kind == "Deployment" && !one.cause.is_empty() {
                 shown["metadata"]["annotations"]["kubernetes.io/change-cause"] = one.cause.clone().into();
             }
             let text = template::describe(&shown);
             output::write(&format!("{} with revision #{}\n{text}\n", target.label(), args.revision))?;
+            continue;
+        }
+        if args.output.format()?.is_some() {
+            all.values().try_for_each(|one| print(args, &target, one))?;
             continue;
         }
         let mut rows = vec![["REVISION".to_owned(), "CHANGE-CAUSE".to_owned()]];
@@ -44,4 +62,14 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
         output::write(&format!("{} \n{lines}\n", target.label()))?;
     }
     if errors.is_empty() { Ok(()) } else { Err(CliError::Many(errors)) }
+}
+
+fn print(args: &Args, target: &Target, revision: &Revision) -> Result<()> {
+    let shown = revision.shown(target);
+    let label = if target.resource.kind == "Deployment" {
+        format!("replicaset.apps/{}", shown["metadata"]["name"].as_str().unwrap_or_default())
+    } else {
+        target.label()
+    };
+    args.output.result(&label, "", &shown)
 }

@@ -2,36 +2,34 @@
 use super::Which;
 use crate::connect::Session;
 use crate::error::{CliError, Result};
-use crate::output;
+use crate::output::Output;
 use serde_json::json;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
     which: Which,
+    #[command(flatten)]
+    output: Output,
 }
 
 pub async fn run(args: &Args, session: &Session, pause: bool) -> Result<()> {
     let (targets, mut errors) = args.which.fetch(session).await?;
-    let (verb, done) = if pause { ("pause", "paused") } else { ("resume", "resumed") };
+    let (doing, done) = if pause { ("pausing", "paused") } else { ("resuming", "resumed") };
     for target in targets {
-        let label = target.label();
+        let named = format!("{} {:?}", target.resource.qualified(), target.name);
         if target.resource.kind != "Deployment" {
-            errors.push(CliError::usage(format!("{label} {verb} is not supported")));
+            errors.push(CliError::usage(format!("{named} {doing} is not supported")));
             continue;
         }
         if (target.object["spec"]["paused"] == true) == pause {
             let already = if pause { "is already paused" } else { "is not paused" };
-            errors.push(CliError::usage(format!("{label} {already}").replacen(
-                "deployment.apps/",
-                "deployments.apps/",
-                0,
-            )));
+            errors.push(CliError::usage(format!("{named} {already}")));
             continue;
         }
         let patch = json!({"spec": {"paused": pause.then_some(true)}});
-        session.patch(&target.path(), "application/merge-patch+json", &patch).await?;
-        output::say(&format!("{label} {done}"))?;
+        let after = session.patch(&target.path(), "application/merge-patch+json", &patch).await?;
+        args.output.result(&target.label(), done, &after)?;
     }
     if errors.is_empty() { Ok(()) } else { Err(CliError::Many(errors)) }
 }

@@ -9,20 +9,39 @@ use std::collections::BTreeMap;
 pub struct Revision {
     pub cause: String,
     pub template: Value,
-    /// Annotations of the ReplicaSet that carries it.
-    pub annotations: Value,
+    /// The ReplicaSet or ControllerRevision that carries it.
+    pub carrier: Value,
+}
+
+impl Revision {
+    /// The workload as this revision has it; of a Deployment the ReplicaSet. What `history -o` prints.
+    pub fn shown(&self, target: &Target) -> Value {
+        if target.resource.kind == "Deployment" {
+            let mut set = self.carrier.clone();
+            set["apiVersion"] = "apps/v1".into();
+            set["kind"] = "ReplicaSet".into();
+            return set;
+        }
+        let mut workload = target.object.clone();
+        workload["spec"]["template"] = self.template.clone();
+        workload
+    }
 }
 
 /// The annotation that counts a Deployment's revisions.
 const NUMBER: &str = "deployment.kubernetes.io/revision";
 const CAUSE: &str = "kubernetes.io/change-cause";
 
-/// All revisions that are kept.
-pub async fn of(session: &Session, target: &Target) -> Result<BTreeMap<i64, Revision>> {
+/// All revisions that are kept. `what` is asked for: `history` or `rollbacker`.
+pub async fn of(session: &Session, target: &Target, what: &str) -> Result<BTreeMap<i64, Revision>> {
     let is_deployment = target.resource.kind == "Deployment";
     let plural = if is_deployment { "replicasets" } else { "controllerrevisions" };
     if !is_deployment && !matches!(target.resource.kind.as_str(), "DaemonSet" | "StatefulSet") {
-        return Err(CliError::usage(format!("no history viewer has been implemented for {:?}", target.resource.kind)));
+        return Err(CliError::usage(format!(
+            "error retrieving {what} for {kind:?}, no visitor method exists for {{{} {kind}}}",
+            target.resource.group,
+            kind = target.resource.kind
+        )));
     }
     let path = format!("/apis/apps/v1/namespaces/{}/{plural}", target.namespace);
     let selector = selector_text(&target.object["spec"]["selector"]);
@@ -43,7 +62,12 @@ pub async fn of(session: &Session, target: &Target) -> Result<BTreeMap<i64, Revi
         let Some(number) = number else { continue };
         let template = if is_deployment { &object["spec"]["template"] } else { &object["data"]["spec"]["template"] };
         let cause = annotations[CAUSE].as_str().unwrap_or_default().to_owned();
-        revisions.insert(number, Revision { cause, template: template.clone(), annotations: annotations.clone() });
+        let mut template = template.clone();
+        if let Some(template) = template.as_object_mut() {
+            // A ControllerRevision is a patch that replaces the template.
+            template.remove("$patch");
+        }
+        revisions.insert(number, Revision { cause, template, carrier: object.clone() });
     }
     Ok(revisions)
 }

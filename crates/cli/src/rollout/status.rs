@@ -30,6 +30,9 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
         .ok_or_else(|| CliError::usage(format!("invalid argument {:?} for \"--timeout\" flag", args.timeout)))?;
     let limit = if limit.is_zero() { Duration::MAX } else { limit };
     let (targets, mut errors) = args.which.fetch(session).await?;
+    if targets.is_empty() && errors.is_empty() {
+        eprintln!("No resources found in {} namespace.", session.namespace);
+    }
     if let [target] = targets.as_slice()
         && errors.is_empty()
         && args.watch
