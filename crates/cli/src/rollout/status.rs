@@ -73,7 +73,13 @@ fn ended(outcome: &Outcome, target: &Target) -> Result<()> {
         Outcome::RolledOut => output::say(&format!("deployment {name:?} successfully rolled out")),
         Outcome::Failed(why) => {
             eprintln!("{why}");
-            eprintln!("go back with: isopod rollout undo deployment/{name}{place}");
+            if target.object["metadata"]["annotations"]["isopod.dev/auto-rollback"] == "true" {
+                eprintln!(
+                    "It goes back by itself (isopod.dev/auto-rollback); look again: isopod rollout status deployment/{name}{place}"
+                );
+            } else {
+                eprintln!("Take it back: isopod rollout undo deployment/{name}{place}");
+            }
             Err(CliError::Exit(1))
         }
         Outcome::Deleted => Err(CliError::usage("object has been deleted")),

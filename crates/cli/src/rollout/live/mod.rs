@@ -214,7 +214,11 @@ impl Live {
         }
     }
 
+    /// Nothing until everything was read once: half a picture would be a wrong one.
     fn picture(&self, shown: &Shown) -> Option<view::View> {
+        if !shown.observed.is_complete() {
+            return None;
+        }
         view::view(&shown.observed, &self.program, &shown.footer, Timestamp::now())
     }
 

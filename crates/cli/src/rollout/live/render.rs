@@ -146,7 +146,7 @@ fn head(view: &View, width: u16) -> Vec<Row> {
         Phase::Rolling => ("  rolling out".to_owned(), Tone::Busy),
         Phase::Paused => ("  paused".to_owned(), Tone::Busy),
         Phase::Done => ("  rolled out".to_owned(), Tone::Good),
-        Phase::Failed(reason, _) => (format!("  failed: {reason}"), Tone::Bad),
+        Phase::Failed(_) => ("  failed".to_owned(), Tone::Bad),
     };
     title.push((word, tone));
     let mut rows = vec![Row::new(KEPT, title)];
@@ -265,7 +265,7 @@ fn tail(view: &View, width: u16) -> Vec<Row> {
         let text = format!("no answer from the API server for {seconds}s: {why}");
         rows.push(labelled(KEPT, "trouble", &text, Tone::Bad));
     }
-    if let Phase::Failed(_, message) = &view.phase {
+    if let Phase::Failed(message) = &view.phase {
         rows.push(labelled(1, "failed", &one_line(message), Tone::Bad));
     }
     for (i, line) in view.waiting.iter().enumerate() {

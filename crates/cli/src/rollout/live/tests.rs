@@ -237,7 +237,7 @@ fn failed_paused_unseen_and_done() {
     failed.deployment["status"]["conditions"] = json!([{"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded",
         "message": "ReplicaSet \"web-7d9f8b6c5f\" has timed out progressing."}]);
     insta::assert_snapshot!(text(&failed.view(), 80, 24), @r#"
-        deployment/web  revision 2 → 3  failed: ProgressDeadlineExceeded
+        deployment/web  revision 2 → 3  failed
           web: hello:v1 → hello:v2
 
         ready     ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒┃···················· 3 of 4, at least 3
@@ -338,6 +338,17 @@ fn refused_pods_and_a_silent_api() {
         deadline  9m45s left, starts anew with each step forward
         undo      isopod rollout undo deployment/web
         "#);
+}
+
+#[test]
+fn causes_and_rollbacks_are_told() {
+    let mut world = midway();
+    world.sets[1]["metadata"]["annotations"]["kubernetes.io/change-cause"] = json!("ann, kubectl set image: v1 → v2");
+    let back = json!({"type": "RolledBack", "status": "True", "reason": "ErrImagePull", "message": "revision 4 went back\nto 3"});
+    world.deployment["status"]["conditions"].as_array_mut().unwrap().push(back);
+    let expected =
+        ["web: hello:v1 → hello:v2", "why: ann, kubectl set image: v1 → v2", "rolled back: revision 4 went back to 3"];
+    assert_eq!(world.view().changes, expected);
 }
 
 fn a_thousand() -> World {

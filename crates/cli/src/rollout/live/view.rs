@@ -43,8 +43,8 @@ pub enum Phase {
     Unobserved,
     Rolling,
     Paused,
-    /// The condition's reason and message.
-    Failed(String, String),
+    /// What the condition says. (Its reason is the same for every failure: the one that kubectl knows.)
+    Failed(String),
     Done,
 }
 
@@ -232,7 +232,7 @@ fn phase(d: &Deployment, sides: &[Side], bounds: &Bounds) -> Phase {
         return Phase::Unobserved;
     }
     if let Some(failed) = progressing(d).filter(|c| c.status.as_deref() == Some("False")) {
-        return Phase::Failed(failed.reason.clone().unwrap_or_default(), failed.message.clone().unwrap_or_default());
+        return Phase::Failed(failed.message.clone().unwrap_or_default());
     }
     let status = d.status.as_ref();
     let number = |f: fn(&k8s_openapi::api::apps::v1::DeploymentStatus) -> Option<i32>| {
@@ -312,7 +312,10 @@ fn changes(observed: &Observed, d: &Deployment, sides: &[Side]) -> Vec<String> {
         lines.extend(images(old, &d.spec.template));
     }
     let cause = new.and_then(|s| s.metadata.annotations.as_ref()?.get(CAUSE));
-    lines.extend(cause.filter(|c| !c.is_empty()).map(|c| format!("why: {c}")));
+    lines.extend(cause.filter(|c| !c.is_empty()).map(|c| format!("why: {}", one_line(c))));
+    // isopod's own: an automatic rollback (`isopod.dev/auto-rollback`) says what it was for.
+    let taken_back = condition(d, "RolledBack").filter(|c| c.status.as_deref() == Some("True"));
+    lines.extend(taken_back.map(|c| format!("rolled back: {}", one_line(c.message.as_deref().unwrap_or_default()))));
     lines
 }
 
