@@ -12,6 +12,7 @@ pub use k8s_openapi as k8s;
 pub mod apply;
 pub mod bootstrap;
 pub mod catalogue;
+pub mod change;
 pub mod decode;
 pub mod field;
 pub mod go_order;

@@ -20,6 +20,9 @@ use isopod_api::names::path_segment;
 use isopod_api::status::{ApiError, Details, Named};
 use std::sync::Arc;
 
+/// The longest sub-command that is believed, in bytes.
+const MAX_COMMAND: usize = 64;
+
 /// Paths that are not resources: discovery, OpenAPI, health, metrics.
 #[async_trait]
 pub trait Endpoint: Send + Sync {
@@ -42,6 +45,12 @@ pub struct Call {
 impl Call {
     pub fn user_agent(&self) -> &str {
         self.headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default()
+    }
+    /// What the person typed, without arguments: `kubectl set image` (KEP-859). Empty if the client does not tell, or tells nonsense.
+    pub fn command(&self) -> &str {
+        let value = self.headers.get("kubectl-command").and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        if value.len() <= MAX_COMMAND && value.chars().all(word) { value } else { "" }
     }
     pub fn content_type(&self) -> &str {
         let value = self.headers.get(http::header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();

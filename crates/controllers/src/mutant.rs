@@ -19,6 +19,11 @@ pub enum Mutant {
     ConditionAlwaysNew,
     HistoryOffByOne,
     RecreateDoesNotWait,
+    RefusalForgotten,
+    RollsBackToAnything,
+    RollbackRolledBack,
+    StaleFailureBelieved,
+    UnfinishedCountsAsRolledOut,
 }
 
 #[cfg(test)]

@@ -148,7 +148,7 @@ async fn a_pod_that_fits_nowhere_says_why_and_is_placed_when_it_fits() {
     let pods = cluster.until("second refused", refused).await;
     let told = condition(named(&pods, "second").unwrap(), "PodScheduled").unwrap();
     let message = "0/1 nodes are available: 1 Insufficient cpu. \
-                   preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
+                   no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
     assert_eq!((told.reason.as_deref(), told.message.as_deref()), (Some("Unschedulable"), Some(message)));
     let events: Api<Event> = Api::namespaced(cluster.client(), "default");
     let start = Instant::now();

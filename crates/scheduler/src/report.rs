@@ -59,7 +59,8 @@ impl Diagnosis {
         }
         let mut out = fit_error(self.nodes, self.refused.as_deref(), &self.reasons);
         if let Some(preemption) = &self.preemption {
-            out.push_str(" preemption: ");
+            // The plugin for device claims (DynamicResources) speaks before preemption does, and there are none here.
+            out.push_str(" no new claims to deallocate, preemption: ");
             out.push_str(preemption);
         }
         out
@@ -91,7 +92,7 @@ mod tests {
         assert_eq!(
             d.message(),
             "0/12 nodes are available: 10 node(s) had untolerated taint(s), 2 Insufficient cpu. \
-             preemption: 0/12 nodes are available: 12 Preemption is not helpful for scheduling."
+             no new claims to deallocate, preemption: 0/12 nodes are available: 12 Preemption is not helpful for scheduling."
         );
     }
 

@@ -106,8 +106,9 @@ fn three() -> Vec<Node> {
     vec![node("n1", json!({})), node("n2", json!({})), node("n3", json!({}))]
 }
 
-const NOT_HELPFUL: &str = " preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.";
-const NO_VICTIMS: &str = " preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod.";
+const NOT_HELPFUL: &str =
+    " no new claims to deallocate, preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.";
+const NO_VICTIMS: &str = " no new claims to deallocate, preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod.";
 
 #[test]
 fn messages_of_pods_that_fit_nowhere() {
@@ -137,7 +138,7 @@ fn messages_of_pods_that_fit_nowhere() {
             vec![],
             pod("p", json!({"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": "9", "memory": "9Gi", "example.com/gpu": "1"}}}]}})),
             "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient example.com/gpu, 1 Insufficient memory. \
-             preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
+             no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling."
                 .into(),
         ),
         (
@@ -145,14 +146,14 @@ fn messages_of_pods_that_fit_nowhere() {
             vec![node("n1", json!({"status": {"allocatable": {"pods": "1"}}}))],
             vec![on("n1", "a", json!({}))],
             pod("p", json!({})),
-            "0/1 nodes are available: 1 Too many pods. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.".into(),
+            "0/1 nodes are available: 1 Too many pods. no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.".into(),
         ),
         (
             "taints and room, sorted with their numbers",
             vec![node("n1", json!({})), node("n2", tainted.clone()), node("n3", tainted.clone())],
             full.clone(),
             pod("p", cpu("2")),
-            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). preemption: 0/3 nodes are \
+            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint(s). no new claims to deallocate, preemption: 0/3 nodes are \
              available: 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling."
                 .into(),
         ),
@@ -176,7 +177,7 @@ fn messages_of_pods_that_fit_nowhere() {
             full.clone(),
             pod("p", with(cpu("2"), json!({"spec": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
                 {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n2"]}]}]}}}}}))),
-            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't satisfy plugin(s) [NodeAffinity]. preemption: 0/3 nodes are \
+            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't satisfy plugin(s) [NodeAffinity]. no new claims to deallocate, preemption: 0/3 nodes are \
              available: 1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling."
                 .into(),
         ),
@@ -202,7 +203,7 @@ fn messages_of_pods_that_fit_nowhere() {
                 {"labelSelector": {"matchLabels": {"app": "p"}}, "topologyKey": "kubernetes.io/hostname"}]}}}}))],
             pod("p", json!({})),
             "0/1 nodes are available: 1 node(s) didn't satisfy existing pods anti-affinity rules. \
-             preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
+             no new claims to deallocate, preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod."
                 .into(),
         ),
         (
@@ -226,7 +227,7 @@ fn messages_of_pods_that_fit_nowhere() {
             three(),
             full,
             pod("p", with(cpu("2"), json!({"spec": {"priority": 10, "preemptionPolicy": "Never"}}))),
-            "0/3 nodes are available: 3 Insufficient cpu. preemption: not eligible due to preemptionPolicy=Never.".into(),
+            "0/3 nodes are available: 3 Insufficient cpu. no new claims to deallocate, preemption: not eligible due to preemptionPolicy=Never.".into(),
         ),
     ];
     for (what, nodes, pods, pod, message) in table {

@@ -1,5 +1,6 @@
 //! Admission: what the cluster has to say about a write, after authorization and before it is stored. A chain of plugins that
 //! may change objects (`mutate`) and refuse them (`validate`), as in `k8s.io/apiserver/pkg/admission`.
+mod change_record;
 mod lifecycle;
 mod node_restriction;
 mod plugins;
@@ -7,6 +8,7 @@ mod pod_security;
 mod quota;
 pub mod rules;
 
+pub use change_record::ChangeRecord;
 pub use lifecycle::NamespaceLifecycle;
 
 use crate::ApiServer;
@@ -37,6 +39,8 @@ pub struct Attributes<'a> {
     /// Empty while a name is still to be generated.
     pub name: &'a str,
     pub user: &'a UserInfo,
+    /// What the person used: the sub-command if the client tells (`kubectl set image`), else its field manager.
+    pub program: &'a str,
     pub dry_run: bool,
     /// The body of a subresource that is no object of the kind: Binding, Eviction, Scale, TokenRequest.
     pub body: Option<&'a Value>,
@@ -82,7 +86,7 @@ pub trait Admission: Send + Sync {
 pub struct Chain(pub Vec<Arc<dyn Admission>>);
 
 impl Chain {
-    /// What a Kubernetes API server has switched on and this one knows, in Kubernetes' order.
+    /// What a Kubernetes API server has switched on and this one knows, in Kubernetes' order; and [`ChangeRecord`].
     pub fn standard() -> Self {
         Self(vec![
             Arc::new(NamespaceLifecycle),
@@ -96,6 +100,7 @@ impl Chain {
             Arc::new(plugins::ClaimResize),
             Arc::new(plugins::RuntimeClasses),
             Arc::new(plugins::DefaultIngressClass),
+            Arc::new(ChangeRecord),
             Arc::new(quota::Quotas),
         ])
     }

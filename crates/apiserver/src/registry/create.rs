@@ -26,6 +26,7 @@ pub(crate) async fn create(call: &Call, body: Bytes) -> Result<Response<Body>, A
         rules: Rules::Object,
         user: &call.user,
         manager: &manager,
+        command: call.command(),
         dry_run: options.dry_run,
         warnings: &call.warnings,
         body: None,

@@ -76,6 +76,7 @@ impl Call {
             rules: self.rules(),
             user: &self.user,
             manager,
+            command: self.command(),
             dry_run,
             warnings: &self.warnings,
             body: None,

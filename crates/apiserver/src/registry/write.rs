@@ -35,6 +35,8 @@ pub struct WriteContext<'a> {
     pub user: &'a UserInfo,
     /// Who owns the fields that change.
     pub manager: &'a str,
+    /// The client's sub-command, if it tells it ([`crate::handler::Call::command`]).
+    pub command: &'a str,
     pub dry_run: bool,
     pub warnings: &'a Warnings,
     /// For admission of subresources with bodies of their own.
@@ -107,6 +109,7 @@ impl WriteContext<'_> {
             namespace: self.namespace,
             name: self.name,
             user: self.user,
+            program: if self.command.is_empty() { self.manager } else { self.command },
             dry_run: self.dry_run,
             body: self.body,
             warnings: self.warnings,

@@ -200,6 +200,7 @@ fn context<'a>(
         rules: Rules::Own(&EvictionRules),
         user: &call.user,
         manager: "",
+        command: "",
         dry_run,
         warnings: &call.warnings,
         body: None,

@@ -88,6 +88,7 @@ async fn bind(
         rules: Rules::Own(&BindingRules),
         user: &call.user,
         manager: "",
+        command: "",
         dry_run,
         warnings: &call.warnings,
         body: None,

@@ -5,6 +5,7 @@
 mod support;
 
 mod admission;
+mod changes;
 mod deletes;
 mod hostile;
 mod lists;

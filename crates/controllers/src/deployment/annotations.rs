@@ -1,10 +1,12 @@
 //! What a Deployment writes on its ReplicaSets, and on itself, to remember (`util/deployment_util.go`).
+use super::automatic::RETRY;
 use super::strategy;
 use crate::mutant::{self, Mutant};
+use isopod_api::change::{AUTOMATIC_CAUSE, CHANGE_CAUSE, CHANGED_BY, ROLLED_BACK, ROLLED_OUT, cause_of_person};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use std::collections::BTreeMap;
 
-pub const REVISION: &str = "deployment.kubernetes.io/revision";
+pub use isopod_api::change::REVISION;
 pub const HISTORY: &str = "deployment.kubernetes.io/revision-history";
 pub const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 pub const MAX: &str = "deployment.kubernetes.io/max-replicas";
@@ -15,7 +17,8 @@ const HISTORY_LENGTH: usize = 2000;
 
 /// Annotations that each object keeps to itself.
 pub fn is_own(key: &str) -> bool {
-    matches!(key, LAST_APPLIED | REVISION | HISTORY | DESIRED | MAX | ROLLBACK_TO)
+    let kubernetes = matches!(key, LAST_APPLIED | REVISION | HISTORY | DESIRED | MAX | ROLLBACK_TO);
+    kubernetes || matches!(key, CHANGED_BY | AUTOMATIC_CAUSE | ROLLED_OUT | ROLLED_BACK | RETRY)
 }
 
 fn get<'a>(annotations: Option<&'a BTreeMap<String, String>>, key: &str) -> Option<&'a str> {
@@ -69,10 +72,17 @@ pub fn sizes_differ(rs: &ReplicaSet, d: &Deployment) -> bool {
 
 /// Copies the Deployment's annotations to its newest ReplicaSet and gives it `revision` if its own is lower; a ReplicaSet that is
 /// rolled back to remembers the revisions it had (`SetNewReplicaSetAnnotations`).
-pub fn sync(d: &Deployment, rs: &mut ReplicaSet, revision: i64) -> bool {
+pub fn sync(d: &Deployment, rs: &mut ReplicaSet, revision: i64) -> Synced {
     let mut changed = false;
+    let theirs = cause_of_person(d.metadata.annotations.as_ref()).is_some();
     for (key, value) in d.metadata.annotations.iter().flatten().filter(|(key, _)| !is_own(key)) {
-        changed |= set(rs, key, value);
+        if key != CHANGE_CAUSE || theirs {
+            changed |= set(rs, key, value);
+        }
+    }
+    if theirs {
+        // A person has spoken.
+        changed |= rs.metadata.annotations.as_mut().and_then(|a| a.remove(AUTOMATIC_CAUSE)).is_some();
     }
     let had = get(rs.metadata.annotations.as_ref(), REVISION).map(ToOwned::to_owned);
     let old = match had.as_deref() {
@@ -80,17 +90,25 @@ pub fn sync(d: &Deployment, rs: &mut ReplicaSet, revision: i64) -> bool {
         Some(text) => match text.parse::<i64>() {
             Ok(n) => n,
             // Somebody wrote something else there: hands off.
-            Err(_) => return false,
+            Err(_) => return Synced::default(),
         },
     };
     if old >= revision || mutant::on(Mutant::RevisionNotBumped) && had.is_some() {
-        return changed;
+        return Synced { changed, new_revision: false };
     }
     set(rs, REVISION, &revision.to_string());
     if let Some(had) = had {
         remember(rs, &had);
     }
-    true
+    Synced { changed: true, new_revision: true }
+}
+
+/// What became of a ReplicaSet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Synced {
+    pub changed: bool,
+    /// It has become the newest revision just now.
+    pub new_revision: bool,
 }
 
 fn remember(rs: &mut ReplicaSet, revision: &str) {
@@ -130,10 +148,14 @@ mod tests {
                 .into(),
         );
         let mut set = rs(&[(REVISION, "1")]);
-        assert!(sync(&d, &mut set, 3));
-        assert!(!sync(&d, &mut set, 3), "once is enough");
-        assert!(sync(&d, &mut set, 5));
-        assert!(!sync(&d, &mut set, 4), "never back");
+        let bumped = |set: &mut ReplicaSet, to: i64| {
+            let synced = sync(&d, set, to);
+            (synced.changed, synced.new_revision)
+        };
+        assert_eq!(bumped(&mut set, 3), (true, true));
+        assert_eq!(bumped(&mut set, 3), (false, false), "once is enough");
+        assert_eq!(bumped(&mut set, 5), (true, true));
+        assert_eq!(bumped(&mut set, 4), (false, false), "never back");
         let a = set.metadata.annotations.unwrap();
         assert_eq!((a[REVISION].as_str(), a[HISTORY].as_str()), ("5", "1,3"));
         assert_eq!(a["kubernetes.io/change-cause"], "why");
@@ -144,7 +166,7 @@ mod tests {
     fn history_is_bounded() {
         let long = (0..1000).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
         let mut set = rs(&[(REVISION, "500"), (HISTORY, &long[..1999])]);
-        assert!(sync(&Deployment::default(), &mut set, 501));
+        assert!(sync(&Deployment::default(), &mut set, 501).new_revision);
         let a = set.metadata.annotations.unwrap();
         assert!(a[HISTORY].len() <= HISTORY_LENGTH && a[HISTORY].ends_with(",500") && !a[HISTORY].starts_with("0,"));
     }
@@ -152,7 +174,28 @@ mod tests {
     #[test]
     fn an_unreadable_revision_is_left_alone() {
         let mut set = rs(&[(REVISION, "seven")]);
-        assert!(!sync(&Deployment::default(), &mut set, 3));
+        assert_eq!(sync(&Deployment::default(), &mut set, 3), Synced::default());
         assert_eq!(revision(&set), 0);
+    }
+
+    /// What the Deployment says is copied, unless nobody said it; and then it is the person's.
+    #[test]
+    fn only_a_persons_cause_is_copied() {
+        let cause = |pairs: &[(&str, &str)]| {
+            let mut d = Deployment::default();
+            d.metadata.annotations = rs(pairs).metadata.annotations;
+            let mut set = rs(&[(REVISION, "1"), (CHANGE_CAUSE, "auto"), (AUTOMATIC_CAUSE, "auto"), (ROLLED_OUT, "1")]);
+            let changed = sync(&d, &mut set, 1).changed;
+            let a = set.metadata.annotations.unwrap();
+            assert_eq!(a[ROLLED_OUT], "1");
+            (changed, a[CHANGE_CAUSE].clone(), a.contains_key(AUTOMATIC_CAUSE))
+        };
+        let automatic = (false, "auto".to_owned(), true);
+        assert_eq!(cause(&[]), automatic);
+        assert_eq!(cause(&[(CHANGE_CAUSE, "")]), automatic);
+        assert_eq!(cause(&[(CHANGE_CAUSE, "old"), (AUTOMATIC_CAUSE, "old")]), automatic, "copied by an undo");
+        assert_eq!(cause(&[(ROLLED_OUT, "7"), (ROLLED_BACK, "{}"), (RETRY, "x"), (CHANGED_BY, "{}")]), automatic);
+        assert_eq!(cause(&[(CHANGE_CAUSE, "mine")]), (true, "mine".to_owned(), false));
+        assert_eq!(cause(&[(CHANGE_CAUSE, "mine"), (AUTOMATIC_CAUSE, "old")]), (true, "mine".to_owned(), false));
     }
 }

@@ -4,7 +4,11 @@
 //! order events come in: room for new pods counts pods that an old ReplicaSet has not let go of yet ([`sets::Sets::at_most`]), and
 //! pods that a ReplicaSet is already to lose do not count as available ([`sets::available`]).
 mod annotations;
+mod automatic;
+mod cause;
 mod cleanup;
+mod difference;
+mod failure;
 pub mod plan;
 #[cfg(test)]
 mod proof;

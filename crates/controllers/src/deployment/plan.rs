@@ -1,6 +1,9 @@
 //! What one Deployment should do next. Pure: no clock, no I/O (`deployment_controller.go`: `syncDeployment`; `sync.go`).
+use super::automatic::{self, Refusal};
+use super::failure::Failing;
 use super::sets::{Scaled, Set, Sets};
-use super::{annotations, cleanup, recreate, rollback, rolling, scaling, status, strategy, template};
+use super::{annotations, cause, cleanup, recreate, rollback, rolling, scaling, status, strategy, template};
+use crate::mutant::{self, Mutant};
 use crate::owner::{Claim, claim, controller_ref};
 use isopod_api::selector::Selector;
 use isopod_reflect::EventType;
@@ -17,6 +20,8 @@ pub struct View<'a> {
     pub replica_sets: &'a [Arc<ReplicaSet>],
     /// Pods that are not terminal, those on their way out included, by the uid of their ReplicaSet. Only Recreate reads it.
     pub running: &'a BTreeMap<String, usize>,
+    /// What keeps pods from starting, by the uid of their ReplicaSet.
+    pub failing: &'a BTreeMap<String, Failing>,
     pub now: Timestamp,
 }
 
@@ -37,6 +42,10 @@ pub enum WaitingOn {
     },
     Paused,
     Deletion,
+    /// The template has failed before and is not rolled out again.
+    Refused,
+    /// The new pods cannot start.
+    Failure(Failing),
     /// The selector is unreadable or selects everything.
     Selector(String),
 }
@@ -56,7 +65,7 @@ pub enum Action {
     Create(Box<ReplicaSet>, Option<Event>),
     Update(Box<ReplicaSet>, Option<Event>),
     Delete(Arc<ReplicaSet>),
-    /// The Deployment itself, not its status (rollback).
+    /// The Deployment itself, not its status (rollback, by annotation or by itself).
     UpdateDeployment(Box<Deployment>, Event),
 }
 
@@ -75,7 +84,13 @@ pub struct Plan {
 
 /// A plan in the making.
 pub struct Pass<'a> {
+    /// As it is in the API.
+    pub asked: &'a Deployment,
+    /// As it is to be carried out: with another template while its own is refused.
     pub deployment: &'a Deployment,
+    pub refused: Option<Refusal>,
+    /// What keeps the new set's pods from starting.
+    pub failing: Option<Failing>,
     pub now: Timestamp,
     pub running: &'a BTreeMap<String, usize>,
     pub sets: Sets,
@@ -84,6 +99,7 @@ pub struct Pass<'a> {
     pub revision: Option<String>,
     pub actions: Vec<Action>,
     pub waiting_on: Vec<WaitingOn>,
+    pub events: Vec<Event>,
 }
 
 pub fn plan(view: &View<'_>) -> Plan {
@@ -97,15 +113,23 @@ pub fn plan(view: &View<'_>) -> Plan {
         }
     };
     let (sets, actions) = claim_sets(view, &selector);
+    let refused = automatic::refusal(d, &sets);
+    let instead = refused.as_ref().map(|r| r.instead(d));
+    let deployment = instead.as_ref().unwrap_or(d);
+    let sets = Sets::of(deployment, &sets);
     let mut pass = Pass {
-        deployment: d,
+        asked: d,
+        deployment,
+        refused,
+        failing: sets.new_set().and_then(|s| view.failing.get(s.uid())).cloned(),
         now: view.now,
         running: view.running,
-        sets: Sets::of(d, &sets),
+        sets,
         status: found,
         revision: None,
         actions,
         waiting_on: Vec::new(),
+        events: Vec::new(),
     };
     let look_again = pass.decide();
     pass.finish(look_again)
@@ -172,6 +196,10 @@ impl Pass<'_> {
             rollback::roll_back(self, revision);
             return None;
         }
+        if let Some(good) = automatic::due(self) {
+            automatic::roll_back(self, good);
+            return None;
+        }
         if scaling::is_due(self) {
             self.sync_new_set();
             scaling::scale(self);
@@ -185,30 +213,61 @@ impl Pass<'_> {
             self.sync_new_set();
             recreate::recreate(self);
         }
+        self.conclude()
+    }
+
+    /// What a rollout has come to, after its step.
+    fn conclude(&mut self) -> Option<Timestamp> {
         let (status, look_again) = status::of_rollout(self);
+        if status::is_complete(self.deployment, &status) || mutant::on(Mutant::UnfinishedCountsAsRolledOut) {
+            automatic::note_rolled_out(self);
+        }
+        if self.refused.is_some() {
+            self.waiting_on.push(WaitingOn::Refused);
+        } else if let Some(failing) = &self.failing {
+            self.waiting_on.push(WaitingOn::Failure(failing.clone()));
+        }
+        let event = status::failure_event(self, &status);
+        self.events.extend(event);
         self.status = status;
         look_again
     }
 
+    /// New pods cannot start, and waiting does not mend it: at least as many as are available. (One of many may be its node's fault.)
+    pub fn certain_failure(&self) -> Option<&Failing> {
+        let available = self.sets.new_set().map_or(0, |s| super::sets::available(&s.now));
+        self.failing.as_ref().filter(|f| f.certain > 0 && f.certain >= available)
+    }
+
     /// Gives an existing set of the current template its revision, annotations and `minReadySeconds` (`getNewReplicaSet`).
     pub fn sync_new_set(&mut self) {
+        // What runs in place of a refused template is no new revision.
+        if self.refused.is_some() {
+            return;
+        }
         let revision = self.sets.max_old_revision().saturating_add(1);
-        let Some(set) = self.sets.new.and_then(|i| self.sets.all.get_mut(i)) else { return };
-        let mut rs = (*set.now).clone();
-        let mut changed = annotations::sync(self.deployment, &mut rs, revision);
+        let Some(mut rs) = self.sets.new_set().map(|s| (*s.now).clone()) else { return };
+        let had = annotations::revision(&rs);
+        let annotations::Synced { mut changed, new_revision } = annotations::sync(self.deployment, &mut rs, revision);
+        if new_revision {
+            cause::fill(self.deployment, &self.sets, &mut rs, Some(had));
+        }
         let min_ready = self.deployment.spec.min_ready_seconds.filter(|s| *s != 0);
         if rs.spec.min_ready_seconds.filter(|s| *s != 0) != min_ready {
             rs.spec.min_ready_seconds = min_ready;
             changed = true;
         }
+        let Some(set) = self.sets.new.and_then(|i| self.sets.all.get_mut(i)) else { return };
         if changed {
             set.now = Arc::new(rs);
         }
         let name = set.name().to_owned();
+        let rolled_out = automatic::is_rolled_out(&set.now);
         self.revision = set.now.metadata.annotations.as_ref().and_then(|a| a.get(annotations::REVISION)).cloned();
         // A Deployment that only now cares about progress starts from here.
         let started = status::condition(&self.status, status::PROGRESSING).is_some();
-        if strategy::progress_deadline(self.deployment).is_some() && !started {
+        let stale = status::is_stale(self.asked, &self.status, self.revision.as_deref(), rolled_out);
+        if strategy::progress_deadline(self.deployment).is_some() && (!started || stale) {
             let message = format!("Found new replica set \"{name}\"");
             let found = status::make(status::PROGRESSING, "True", "FoundNewReplicaSet", message, self.now);
             status::set(&mut self.status, found);
@@ -262,6 +321,7 @@ impl Pass<'_> {
             status: None,
         };
         annotations::sync(d, &mut rs, self.sets.max_old_revision().saturating_add(1));
+        cause::fill(d, &self.sets, &mut rs, None);
         annotations::set_sizes(&mut rs, d);
         rs
     }
@@ -299,7 +359,7 @@ impl Pass<'_> {
             revision: self.revision,
             look_again,
             waiting_on: self.waiting_on,
-            events: Vec::new(),
+            events: self.events,
         }
     }
 }

@@ -2,6 +2,7 @@
 use super::annotations::{self, ROLLBACK_TO, is_own};
 use super::plan::{Action, Event, Pass};
 use super::template;
+use isopod_api::change::{CHANGE_CAUSE, cause_of_person};
 use isopod_reflect::EventType;
 use k8s_openapi::api::apps::v1::Deployment;
 
@@ -11,7 +12,7 @@ pub fn wanted(d: &Deployment) -> Option<i64> {
 }
 
 pub fn roll_back(pass: &mut Pass<'_>, revision: i64) {
-    let mut d = pass.deployment.clone();
+    let mut d = pass.asked.clone();
     if let Some(a) = d.metadata.annotations.as_mut() {
         a.remove(ROLLBACK_TO);
     }
@@ -48,7 +49,9 @@ fn to_revision(pass: &Pass<'_>, d: &mut Deployment, revision: i64) -> Event {
     d.spec.template = template::without_hash(old);
     let annotations = d.metadata.annotations.get_or_insert_default();
     annotations.retain(|key, _| is_own(key));
-    let kept = set.now.metadata.annotations.iter().flatten().filter(|(key, _)| !is_own(key));
+    let theirs = cause_of_person(set.now.metadata.annotations.as_ref()).is_some();
+    let own = |key: &str| is_own(key) || (key == CHANGE_CAUSE && !theirs);
+    let kept = set.now.metadata.annotations.iter().flatten().filter(|(key, _)| !own(key));
     annotations.extend(kept.map(|(k, v)| (k.clone(), v.clone())));
     event(EventType::Normal, "DeploymentRollback", format!("Rolled back deployment \"{name}\" to revision {revision}"))
 }

@@ -1,5 +1,6 @@
 //! Carries the plan out: watches Deployments, ReplicaSets and (for Recreate) pods; writes ReplicaSets and status.
 use super::annotations::REVISION;
+use super::failure::{self, Failing};
 use super::plan::{self, Action, Event, Plan, Taken, View};
 use super::strategy;
 use crate::owner::{adopt_patch, controller_ref, release_patch};
@@ -19,6 +20,8 @@ use std::time::Duration;
 
 const NAME: &str = "deployment-controller";
 const WORKERS: usize = 8;
+/// Name of the index of pods that cannot start, by the uid of their ReplicaSet.
+const IN_TROUBLE: &str = "in-trouble";
 /// The deadline is judged a second late, as Kubernetes does: times in the API have whole seconds.
 const SKEW: Duration = Duration::from_secs(1);
 
@@ -49,6 +52,7 @@ pub fn deployments(spawner: &Spawner) {
     });
     controller.sets.add_index(index::CONTROLLER, index::controller);
     controller.pods.add_index(index::CONTROLLER, index::controller);
+    controller.pods.add_index(IN_TROUBLE, failure::index_by_owner);
     spawner.follow(&controller.deployments, {
         let queue = Arc::clone(&queue);
         move |change| queue.add(change.key.clone())
@@ -65,8 +69,9 @@ pub fn deployments(spawner: &Spawner) {
         let controller = Arc::clone(&controller);
         move |change| {
             let ended = change.new.is_none() || change.new.as_ref().is_some_and(|p| is_terminal(p));
-            if ended {
-                controller.wake_for_pod(&change.latest.metadata);
+            let troubled = change.new.as_ref().is_some_and(|p| !failure::index_by_owner(p).is_empty());
+            if ended || troubled {
+                controller.wake_for_pod(&change.latest.metadata, troubled);
             }
         }
     });
@@ -94,13 +99,13 @@ impl Controller {
         }
     }
 
-    /// Recreate goes on when the last old pod is gone, which no ReplicaSet tells.
-    fn wake_for_pod(&self, pod: &ObjectMeta) {
+    /// Recreate goes on when the last old pod is gone, and a rollout fails when pods cannot start: no ReplicaSet tells that.
+    fn wake_for_pod(&self, pod: &ObjectMeta, troubled: bool) {
         let namespace = pod.namespace.as_deref().unwrap_or("");
         let Some(set) = controller_of(pod).filter(|o| o.kind == "ReplicaSet") else { return };
         let Some(rs) = self.sets.get(namespace, &set.name) else { return };
         let Some(owner) = controller_of(&rs.metadata).filter(|o| o.kind == "Deployment") else { return };
-        if self.deployments.get(namespace, &owner.name).is_some_and(|d| !strategy::is_rolling(&d)) {
+        if troubled || self.deployments.get(namespace, &owner.name).is_some_and(|d| !strategy::is_rolling(&d)) {
             self.queue.add(Key::new(namespace, &owner.name));
         }
     }
@@ -119,7 +124,9 @@ impl Controller {
         let orphans = self.sets.by_index(index::CONTROLLER, "");
         replica_sets.extend(orphans.into_iter().filter(|rs| rs.metadata.namespace.as_deref() == Some(&*key.namespace)));
         let running = if strategy::is_rolling(&d) { BTreeMap::new() } else { self.running(&replica_sets) };
-        let plan = plan::plan(&View { deployment: &d, replica_sets: &replica_sets, running: &running, now });
+        let failing = self.failing(&replica_sets, now);
+        let view = View { deployment: &d, replica_sets: &replica_sets, running: &running, failing: &failing, now };
+        let plan = plan::plan(&view);
         match self.carry_out(key, &d, &plan).await {
             Ok(()) => plan.look_again.map_or(Verdict::Done, |at| Verdict::After(until(at, now) + SKEW)),
             Err(error) => {
@@ -127,6 +134,15 @@ impl Controller {
                 Verdict::Retry
             }
         }
+    }
+
+    fn failing(&self, sets: &[Arc<ReplicaSet>], now: Timestamp) -> BTreeMap<String, Failing> {
+        let uids = sets.iter().filter_map(|rs| rs.metadata.uid.clone());
+        uids.filter_map(|uid| {
+            let pods = self.pods.by_index(IN_TROUBLE, &uid);
+            Some((uid, failure::of_pods(pods.iter().map(|p| &**p), now)?))
+        })
+        .collect()
     }
 
     fn running(&self, sets: &[Arc<ReplicaSet>]) -> BTreeMap<String, usize> {

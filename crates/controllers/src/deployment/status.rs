@@ -1,7 +1,9 @@
 //! What a Deployment says about itself (`sync.go`: `calculateStatus`; `progress.go`; conditions of `util/deployment_util.go`).
-use super::plan::Pass;
+use super::automatic::{self, RolledBack};
+use super::plan::{Event, Pass};
 use super::sets::{Set, actual, ready, reported_available};
 use super::strategy::{min_available, progress_deadline, replicas};
+use super::{annotations, template};
 use crate::mutant::{self, Mutant};
 use crate::replicaset::plan::whole_seconds;
 use jiff::{SignedDuration, Timestamp};
@@ -58,6 +60,40 @@ pub fn set(status: &mut DeploymentStatus, mut new: DeploymentCondition) {
     status.conditions.get_or_insert_default().push(new);
 }
 
+/// Says something that may have to be said in other words later, for the same reason. Times change with the status and the words.
+pub fn tell(status: &mut DeploymentStatus, mut new: DeploymentCondition) {
+    let kind = new.type_.clone().unwrap_or_default();
+    if let Some(current) = condition(status, &kind) {
+        if current.status == new.status && current.reason == new.reason && current.message == new.message {
+            return;
+        }
+        if current.status == new.status {
+            new.last_transition_time.clone_from(&current.last_transition_time);
+        }
+    }
+    remove(status, &kind);
+    status.conditions.get_or_insert_default().push(new);
+}
+
+/// Other words for the same answer; its times stay: the deadline counts from them.
+fn reword(status: &mut DeploymentStatus, kind: &str, message: String) {
+    let mut all = status.conditions.iter_mut().flatten();
+    if let Some(condition) = all.find(|c| c.type_.as_deref() == Some(kind)) {
+        condition.message = Some(message);
+    }
+}
+
+/// Whether the Deployment's failure is that of another revision than the one that is rolled out now. Condition and revision are written
+/// together, so a Deployment of another revision tells of another rollout. (Kubernetes lets the old failure stand until something moves.)
+pub fn is_stale(d: &Deployment, status: &DeploymentStatus, revision: Option<&str>, rolled_out: bool) -> bool {
+    let failed = condition(status, PROGRESSING).is_some_and(|c| c.reason.as_deref() == Some(TIMED_OUT));
+    let annotated = d.metadata.annotations.as_ref().and_then(|a| a.get(annotations::REVISION)).map(String::as_str);
+    let another = annotated != revision;
+    // A template that was refused has been taken back.
+    let taken_back = rolled_out && RolledBack::of(d).is_some();
+    failed && (another || taken_back) && !mutant::on(Mutant::StaleFailureBelieved)
+}
+
 /// Zero is left out, as Go's `omitempty` does.
 fn count(n: i64) -> Option<i32> {
     i32::try_from(n).ok().filter(|n| *n != 0)
@@ -78,10 +114,12 @@ pub fn calculate(pass: &Pass<'_>) -> DeploymentStatus {
         .iter()
         .filter(|s| s.found.is_some())
         .try_fold(0, |total: i32, s| Some(total.saturating_add(s.now.status.as_ref()?.terminating_replicas?)));
+    let asked = |s: &&Set| s.now.spec.template.as_ref().is_some_and(|t| template::same(t, &pass.asked.spec.template));
+    let updated = if pass.refused.is_some() { pass.sets.all.iter().find(asked) } else { pass.sets.new_set() };
     let mut status = DeploymentStatus {
         observed_generation: d.metadata.generation.filter(|g| *g != 0),
         replicas: count(sum(|s| actual(&s.now))),
-        updated_replicas: count(pass.sets.new_set().map_or(0, |s| actual(&s.now))),
+        updated_replicas: count(updated.map_or(0, |s| actual(&s.now))),
         ready_replicas: count(sum(|s| ready(&s.now))),
         available_replicas: count(available),
         unavailable_replicas: count((sum(Set::size) - available).max(0)),
@@ -139,10 +177,15 @@ pub fn of_rollout(pass: &Pass<'_>) -> (DeploymentStatus, Option<Timestamp>) {
     if progress_deadline(d).is_none() {
         remove(&mut status, PROGRESSING);
     }
+    if let Some(refusal) = &pass.refused {
+        tell(&mut status, make(PROGRESSING, "False", TIMED_OUT, refusal.message(), pass.now));
+    }
+    automatic::condition(pass, &mut status);
     let current = condition(&pass.status, PROGRESSING).cloned();
     let settled = status.replicas == status.updated_replicas
-        && current.as_ref().is_some_and(|c| c.reason.as_deref() == Some(NEW_SET_AVAILABLE));
-    if progress_deadline(d).is_some() && !settled {
+        && current.as_ref().is_some_and(|c| c.reason.as_deref() == Some(NEW_SET_AVAILABLE))
+        && is_proven(pass);
+    if progress_deadline(d).is_some() && !settled && pass.refused.is_none() {
         judge_progress(pass, &mut status, current.as_ref());
     }
     match replica_failure(pass) {
@@ -150,7 +193,9 @@ pub fn of_rollout(pass: &Pass<'_>) -> (DeploymentStatus, Option<Timestamp>) {
         None => remove(&mut status, REPLICA_FAILURE),
     }
     // The deadline is judged by what was written before: what is new will bring a pass of its own.
-    let look_again = if is_complete(d, &status) { None } else { deadline(d, &status) };
+    let complete = is_complete(d, &status) || pass.refused.is_some();
+    let surer = pass.failing.as_ref().and_then(|f| f.look_again);
+    let look_again = if complete { None } else { deadline(d, &status).into_iter().chain(surer).min() };
     (status, look_again)
 }
 
@@ -163,6 +208,10 @@ fn judge_progress(pass: &Pass<'_>, status: &mut DeploymentStatus, current: Optio
     if is_complete(d, status) {
         let message = format!("{name} has successfully progressed.");
         set(status, make(PROGRESSING, "True", NEW_SET_AVAILABLE, message, pass.now));
+    } else if let Some(failing) = pass.certain_failure() {
+        // In the one word that makes `kubectl rollout status` give up: waiting for the deadline would tell nothing new.
+        let message = format!("{name} has failed: {}", failing.trouble.text);
+        tell(status, make(PROGRESSING, "False", TIMED_OUT, message, pass.now));
     } else if has_progressed(&pass.status, status) {
         let mut condition = make(PROGRESSING, "True", UPDATED, format!("{name} is progressing."), pass.now);
         if let Some(current) = current {
@@ -177,6 +226,28 @@ fn judge_progress(pass: &Pass<'_>, status: &mut DeploymentStatus, current: Optio
         let message = format!("{name} has timed out progressing.");
         set(status, make(PROGRESSING, "False", TIMED_OUT, message, pass.now));
     }
+    let goes_on = condition(status, PROGRESSING).is_some_and(|c| c.status.as_deref() == Some("True"));
+    if let Some(failing) = pass.failing.as_ref().filter(|_| goes_on && !is_complete(d, status)) {
+        reword(status, PROGRESSING, format!("{name} is progressing, but {}", failing.trouble.text));
+    }
+}
+
+/// The event for a failure or refusal that is told for the first time.
+pub fn failure_event(pass: &Pass<'_>, status: &DeploymentStatus) -> Option<Event> {
+    let reason = if pass.refused.is_some() { "RolloutRefused" } else { "RolloutFailed" };
+    if pass.refused.is_none() && pass.certain_failure().is_none() {
+        return None;
+    }
+    let new = condition(status, PROGRESSING).filter(|c| c.reason.as_deref() == Some(TIMED_OUT))?;
+    let known = pass.asked.status.as_ref().and_then(|s| condition(s, PROGRESSING));
+    let message = new.message.clone().filter(|m| known.and_then(|k| k.message.as_ref()) != Some(m))?;
+    Some(Event { kind: isopod_reflect::EventType::Warning, reason, message })
+}
+
+/// Where nobody goes back by himself, a rollout is done for good when all its pods have been there, be it none at all. A template that has
+/// never had a pod proves nothing to go back to, or to stay at.
+fn is_proven(pass: &Pass<'_>) -> bool {
+    !automatic::is_on(pass.deployment) || pass.sets.new_set().is_none_or(|s| automatic::is_rolled_out(&s.now))
 }
 
 /// What keeps a set from making or deleting pods, the new one's before an old one's (`getReplicaFailures`).

@@ -29,6 +29,11 @@ pub fn without_hash(template: &PodTemplateSpec) -> PodTemplateSpec {
     template
 }
 
+/// As JSON without the hash label, for comparing field by field.
+pub fn comparable(template: &PodTemplateSpec) -> Value {
+    canonical(&without_hash(template))
+}
+
 /// As JSON, without what Go's semantic equality does not tell apart: nothing, empty lists and empty maps.
 fn canonical(template: &PodTemplateSpec) -> Value {
     let mut value = serde_json::to_value(template).unwrap_or(Value::Null);

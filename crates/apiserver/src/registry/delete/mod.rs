@@ -87,6 +87,7 @@ async fn attempt(
         namespace: cx.namespace,
         name: cx.name,
         user: cx.user,
+        program: "",
         dry_run: cx.dry_run,
         body: None,
         warnings: cx.warnings,

@@ -1,6 +1,7 @@
 //! The process dies right after the n-th write, for every n; what is left must do.
 use super::deployment;
 use super::world::{Violation, World};
+use crate::deployment::automatic;
 use serde_json::json;
 
 /// Create, roll, roll over in mid-roll, scale, roll back. How many writes it took.
@@ -36,6 +37,26 @@ pub fn story(crash_at: Option<u64>, recreate: bool) -> Result<u64, Violation> {
     Ok(w.writes)
 }
 
+/// A version that fails, is refused, is asked for again in mid-way, and overtaken. How many writes it took.
+pub fn automatic_story(crash_at: Option<u64>) -> Result<u64, Violation> {
+    let healthy = |_: &_| false;
+    let mut d = deployment(3, &json!(1), &json!(0));
+    d.metadata.annotations = Some([(automatic::AUTO_ROLLBACK.to_owned(), "true".to_owned())].into());
+    let mut w = World::new(d);
+    w.crash_at = crash_at;
+    w.settle(&healthy)?;
+    w.rest();
+    for image in ["noimage", "noimage", "crash", "v2", "crash", "unready"] {
+        w.set_image(image);
+        w.settle(&healthy)?;
+    }
+    let image = w.spec().spec.template.spec.as_ref().and_then(|s| s.containers[0].image.clone());
+    if image.as_deref() != Some("v2") {
+        return Err(format!("it ends with {image:?}"));
+    }
+    Ok(w.writes)
+}
+
 pub fn every_write() -> Result<u64, Violation> {
     for recreate in [false, true] {
         let writes = story(None, recreate)?;
@@ -43,12 +64,16 @@ pub fn every_write() -> Result<u64, Violation> {
             story(Some(n), recreate).map_err(|v| format!("crash after write {n} (recreate: {recreate}): {v}"))?;
         }
     }
-    story(None, false)
+    let writes = automatic_story(None)?;
+    for n in 1..=writes {
+        automatic_story(Some(n)).map_err(|v| format!("crash after write {n} of the automatic story: {v}"))?;
+    }
+    Ok(story(None, false)? + story(None, true)? + writes)
 }
 
 #[test]
 fn a_crash_after_any_write_does_no_harm() {
     let writes = every_write().unwrap_or_else(|v| panic!("{v}"));
-    println!("the story takes {writes} writes; crashed after each of them");
-    assert!(writes > 60, "the story is long enough to mean something");
+    println!("the stories take {writes} writes; crashed after each of them");
+    assert!(writes > 200, "the story is long enough to mean something");
 }

@@ -1,5 +1,6 @@
 //! Proof of the rollout plan: Kubernetes' own tables, a simulated cluster in random order, crashes after every write, an exhaustive
 //! model, and seeded faults that all of these together must catch.
+mod automatic;
 mod crash;
 mod model;
 mod mutants;

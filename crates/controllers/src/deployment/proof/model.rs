@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use parking_lot::Mutex;
 use serde_json::json;
 use stateright::{Checker, Model, Property};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Active pods of one set. Pods on their way out are not counted, so deletion removes them.
@@ -121,7 +121,9 @@ impl Rollout {
             .enumerate()
             .filter_map(|(i, told)| told.map(|t| self.replica_set(u8::try_from(i).unwrap(), t)))
             .collect();
-        let plan = plan(&View { deployment: &d, replica_sets: &found, running: &BTreeMap::new(), now: now() });
+        let (running, failing) = Default::default();
+        let plan =
+            plan(&View { deployment: &d, replica_sets: &found, running: &running, failing: &failing, now: now() });
         let size = |rs: &ReplicaSet| u8::try_from(rs.spec.replicas.unwrap()).unwrap();
         let sizes: Sizes = plan
             .actions

@@ -1,5 +1,5 @@
-//! Sixteen (and more than ten) wrong lines, one at a time: the checks must notice each.
-use super::{crash, random, tables};
+//! Twenty wrong lines, one at a time: the checks must notice each.
+use super::{automatic, crash, random, tables};
 use crate::mutant::{Mutant, with};
 
 /// Everything that must hold, quickly: the first thing that does not.
@@ -7,8 +7,10 @@ fn battery() -> Result<(), String> {
     tables::all()?;
     crash::story(None, false)?;
     crash::story(None, true)?;
+    crash::automatic_story(None)?;
+    automatic::all()?;
     for seed in 0..250 {
-        for weather in [random::CALM, random::ROUGH, random::RECREATE] {
+        for weather in [random::CALM, random::ROUGH, random::RECREATE, random::AUTOMATIC_ROUGH] {
             random::run(seed, weather, 300).map_err(|v| format!("seed {seed} {weather:?}: {v}"))?;
         }
     }
@@ -34,6 +36,11 @@ fn every_mutant_is_caught() {
         Mutant::ConditionAlwaysNew,
         Mutant::HistoryOffByOne,
         Mutant::RecreateDoesNotWait,
+        Mutant::RefusalForgotten,
+        Mutant::RollsBackToAnything,
+        Mutant::RollbackRolledBack,
+        Mutant::StaleFailureBelieved,
+        Mutant::UnfinishedCountsAsRolledOut,
     ];
     for mutant in all {
         let caught = with(mutant, battery);

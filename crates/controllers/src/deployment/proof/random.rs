@@ -1,6 +1,7 @@
 //! Random order of everything: deliveries, passes, nodes, people. The seed is printed with a failure.
 use super::deployment;
 use super::world::{Violation, World};
+use crate::deployment::automatic;
 use k8s_openapi::api::core::v1::Pod;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -12,11 +13,15 @@ pub struct Weather {
     pub scaling: bool,
     pub failures: bool,
     pub recreate: bool,
+    /// It rolls back by itself, and there are versions that fail in every way.
+    pub automatic: bool,
 }
 
-pub const CALM: Weather = Weather { scaling: false, failures: false, recreate: false };
-pub const ROUGH: Weather = Weather { scaling: true, failures: true, recreate: false };
-pub const RECREATE: Weather = Weather { scaling: false, failures: false, recreate: true };
+pub const CALM: Weather = Weather { scaling: false, failures: false, recreate: false, automatic: false };
+pub const ROUGH: Weather = Weather { scaling: true, failures: true, ..CALM };
+pub const RECREATE: Weather = Weather { recreate: true, ..CALM };
+pub const AUTOMATIC: Weather = Weather { automatic: true, ..CALM };
+pub const AUTOMATIC_ROUGH: Weather = Weather { automatic: true, ..ROUGH };
 
 fn healthy(_: &Pod) -> bool {
     false
@@ -36,6 +41,9 @@ pub fn run(seed: u64, weather: Weather, steps: usize) -> Result<(), Violation> {
     if weather.recreate {
         d.spec.strategy = Some(serde_json::from_value(json!({"type": "Recreate"})).unwrap());
     }
+    if weather.automatic {
+        d.metadata.annotations.get_or_insert_default().insert(automatic::AUTO_ROLLBACK.into(), "true".into());
+    }
     let mut w = World::new(d);
     w.settle(&healthy)?;
     w.rest();
@@ -45,7 +53,9 @@ pub fn run(seed: u64, weather: Weather, steps: usize) -> Result<(), Violation> {
             // A new template, or back to an old one.
             images += 1;
             let image = if rng.random_bool(0.25) { rng.random_range(1..images) } else { images };
-            w.set_image(&format!("v{image}"));
+            let kinds = ["v", "v", "noimage", "crash", "noconfig", "unready"];
+            let kind = if weather.automatic { kinds[rng.random_range(0..kinds.len())] } else { "v" };
+            w.set_image(&format!("{kind}{image}"));
         }
         one_step(&mut w, &mut rng, weather);
         if let Some(v) = &w.violation {
@@ -53,6 +63,14 @@ pub fn run(seed: u64, weather: Weather, steps: usize) -> Result<(), Violation> {
         }
     }
     w.settle(&healthy)
+}
+
+/// Every way a version can fail, under random order, scaling and pod failures: it goes back or stands refused, once.
+#[test]
+fn it_goes_back_by_itself_once() {
+    seeds(300, AUTOMATIC);
+    seeds(300, AUTOMATIC_ROUGH);
+    seeds(100, Weather { recreate: true, ..AUTOMATIC });
 }
 
 fn one_step(w: &mut World, rng: &mut StdRng, weather: Weather) {

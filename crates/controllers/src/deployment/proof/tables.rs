@@ -15,14 +15,17 @@ const NOW: i64 = 1_700_000_000;
 pub type Check = Result<(), String>;
 
 #[expect(clippy::needless_pass_by_value, reason = "rows read better with plain values")]
-fn expect<T: PartialEq + std::fmt::Debug>(what: &str, got: T, want: T) -> Check {
+pub fn expect<T: PartialEq + std::fmt::Debug>(what: &str, got: T, want: T) -> Check {
     if got == want { Ok(()) } else { Err(format!("{what}: got {got:?}, want {want:?}")) }
 }
 
 fn with_pass<R>(d: &Deployment, sets: &[Arc<ReplicaSet>], f: impl FnOnce(&mut Pass<'_>) -> R) -> R {
     let running = BTreeMap::new();
     let mut pass = Pass {
+        asked: d,
         deployment: d,
+        refused: None,
+        failing: None,
         now: Timestamp::from_second(NOW).unwrap(),
         running: &running,
         sets: Sets::of(d, sets),
@@ -30,6 +33,7 @@ fn with_pass<R>(d: &Deployment, sets: &[Arc<ReplicaSet>], f: impl FnOnce(&mut Pa
         revision: None,
         actions: Vec::new(),
         waiting_on: Vec::new(),
+        events: Vec::new(),
     };
     f(&mut pass)
 }
@@ -40,7 +44,7 @@ fn sizes(pass: &Pass<'_>) -> BTreeMap<String, i64> {
 
 fn plan_of(d: &Deployment, sets: &[Arc<ReplicaSet>], at: i64) -> Plan {
     let now = Timestamp::from_second(at).unwrap();
-    plan(&View { deployment: d, replica_sets: sets, running: &BTreeMap::new(), now })
+    plan(&View { deployment: d, replica_sets: sets, running: &BTreeMap::new(), failing: &BTreeMap::new(), now })
 }
 
 /// `TestResolveFenceposts` and neighbours; rounding must not turn.
@@ -214,7 +218,8 @@ pub fn stable_conditions() -> Check {
     let mut d = deployment(4, &json!(0), &json!(1));
     progressing(&mut d, status::NEW_SET_AVAILABLE, NOW);
     let hash = "new";
-    let rs = annotate(set(hash, "v1", 1, 4, 4), &[(annotations::REVISION, "1".into())]);
+    let rolled_out = (isopod_api::change::ROLLED_OUT, "1".into());
+    let rs = annotate(set(hash, "v1", 1, 4, 4), &[(annotations::REVISION, "1".into()), rolled_out]);
     d.metadata.annotations = Some([(annotations::REVISION.to_owned(), "1".to_owned())].into());
     let first = plan_of(&d, &[Arc::clone(&rs)], NOW + 5);
     d.status = Some(first.status.clone());

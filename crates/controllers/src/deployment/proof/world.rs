@@ -1,7 +1,8 @@
 //! A simulated cluster: objects with versions, one mirror a kind that lags behind, controllers that may crash between two writes,
 //! and nodes that start and stop pods. Bounds are judged here by arithmetic of its own, at every write.
-use crate::deployment::annotations;
+use crate::deployment::failure::{self, Failing};
 use crate::deployment::plan::{self as deploy, Action};
+use crate::deployment::{annotations, automatic, status};
 use crate::owner::controller_ref;
 use crate::pod::{self, controller_of, is_active, is_terminal};
 use crate::replicaset::plan as sets;
@@ -90,6 +91,46 @@ pub struct World {
     pub violation: Option<Violation>,
     /// Images rolled out so far.
     pub images: BTreeSet<String>,
+    /// When the last pass of the Deployment controller asked to be called again.
+    look_again: Option<Timestamp>,
+    /// Rollbacks it made by itself, and how many it may have made: one for each change to a template that cannot work, but for
+    /// the one that was refused last.
+    pub rollbacks: u32,
+    pub allowed: u32,
+    refused: Option<String>,
+    /// An image that worked and whose new pods do not any more.
+    pub spoilt: Option<String>,
+}
+
+/// How pods of an image fail; `None`: they work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    NoImage,
+    Crash,
+    NoConfig,
+    Unready,
+}
+
+impl Fault {
+    fn of(image: &str) -> Option<Self> {
+        [("noimage", Self::NoImage), ("crash", Self::Crash), ("noconfig", Self::NoConfig), ("unready", Self::Unready)]
+            .into_iter()
+            .find_map(|(name, fault)| image.starts_with(name).then_some(fault))
+    }
+
+    /// Reason, message and restarts of a container after `restarts` restarts.
+    fn shows(self, restarts: i32) -> (&'static str, &'static str, i32) {
+        match self {
+            Self::NoImage => ("ErrImagePull", "not found", 0),
+            Self::Crash => ("CrashLoopBackOff", "", (restarts + 1).min(failure::RESTARTS)),
+            Self::NoConfig => ("CreateContainerConfigError", "configmap \"c\" is not there", 0),
+            Self::Unready => ("", "", 0),
+        }
+    }
+}
+
+fn image_of(d: &Deployment) -> String {
+    d.spec.template.spec.as_ref().unwrap().containers[0].image.clone().unwrap()
 }
 
 struct Stop;
@@ -116,6 +157,11 @@ impl World {
             failed: false,
             violation: None,
             images: BTreeSet::new(),
+            look_again: None,
+            rollbacks: 0,
+            allowed: 0,
+            refused: None,
+            spoilt: None,
         };
         w.d.put("web", d);
         w.d.deliver_all();
@@ -177,6 +223,9 @@ impl World {
     }
 
     pub fn set_image(&mut self, image: &str) {
+        if Fault::of(image).is_some() && self.refused.as_deref() != Some(image) {
+            self.allowed += 1;
+        }
         self.change(|d| d.spec.template.spec.as_mut().unwrap().containers[0].image = Some(image.to_owned()));
     }
 
@@ -301,12 +350,29 @@ impl World {
             let count = self.pods.mirror.values().filter(of_set).count();
             running.insert(uid, count);
         }
-        let plan =
-            deploy::plan(&deploy::View { deployment: &d, replica_sets: &sets, running: &running, now: self.now() });
+        let failing = self.failing();
+        let plan = deploy::plan(&deploy::View {
+            deployment: &d,
+            replica_sets: &sets,
+            running: &running,
+            failing: &failing,
+            now: self.now(),
+        });
+        self.look_again = plan.look_again;
         let before = self.writes;
         let _stopped = self.carry_out(&d, &plan);
         self.after_crash();
         self.writes > before
+    }
+
+    fn failing(&self) -> BTreeMap<String, Failing> {
+        let now = self.now();
+        let of = |uid: &String| {
+            let ours = |p: &&Arc<Pod>| failure::index_by_owner(p).contains(uid);
+            failure::of_pods(self.pods.mirror.values().filter(ours).map(|p| &**p), now)
+        };
+        let uids = self.sets.mirror.values().filter_map(|rs| rs.metadata.uid.clone());
+        uids.filter_map(|uid| of(&uid).map(|f| (uid, f))).collect()
     }
 
     fn carry_out(&mut self, d: &Deployment, plan: &deploy::Plan) -> Written {
@@ -326,6 +392,7 @@ impl World {
                     }
                     if same { self.written() } else { Err(Stop) }
                 }
+                Action::UpdateDeployment(new, _) => self.roll_back(new),
                 other => panic!("the simulation has no {other:?}"),
             };
             self.expect_sets = self.sets.at();
@@ -346,6 +413,29 @@ impl World {
         if let Some(revision) = &plan.revision {
             new.metadata.annotations.get_or_insert_default().insert(annotations::REVISION.into(), revision.clone());
         }
+        new.metadata.resource_version = self.stamp();
+        self.d.put("web", new);
+        self.expect_self = self.d.at();
+        self.written()
+    }
+
+    /// The Deployment controller writes the spec: only ever to go back, and only to what works.
+    fn roll_back(&mut self, new: &Deployment) -> Written {
+        let live = self.spec();
+        if live.metadata.resource_version != new.metadata.resource_version {
+            return Err(Stop);
+        }
+        let (from, to) = (image_of(&live), image_of(new));
+        self.rollbacks += 1;
+        self.refused = Some(from.clone());
+        if self.rollbacks > self.allowed {
+            self.blame(|w| format!("rollback {} from {from} to {to}, at most {} make sense", w.rollbacks, w.allowed));
+        }
+        if Fault::of(&to).is_some() {
+            self.blame(|_| format!("rolled back from {from} to {to}, which has never worked"));
+        }
+        let mut new = new.clone();
+        new.metadata.generation = new.metadata.generation.map(|g| g + 1);
         new.metadata.resource_version = self.stamp();
         self.d.put("web", new);
         self.expect_self = self.d.at();
@@ -435,13 +525,46 @@ impl World {
         self.pods.put(name, new);
     }
 
-    /// The n-th pod that can: becomes ready, or is gone at last; whether there was one.
+    fn fault(&self, pod: &Pod) -> Option<Fault> {
+        let image = pod.spec.as_ref().unwrap().containers[0].image.as_deref().unwrap();
+        let spoilt = self.spoilt.as_deref() == Some(image);
+        Fault::of(image).or_else(|| spoilt.then_some(Fault::NoImage))
+    }
+
+    /// What a pod that cannot start says next; `None`: it has nothing new to say.
+    fn fails_with(&self, pod: &Pod) -> Option<Pod> {
+        let container = pod.spec.as_ref().unwrap().containers[0].clone();
+        let fault = self.fault(pod)?;
+        let said = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref()?.first().cloned());
+        let (reason, message, restarts) = fault.shows(said.as_ref().map_or(0, |s| s.restart_count));
+        if said.is_some_and(|s| s.restart_count == restarts) {
+            return None;
+        }
+        let state =
+            if reason.is_empty() { json!({}) } else { json!({"waiting": {"reason": reason, "message": message}}) };
+        let started = pod.metadata.creation_timestamp.clone();
+        let mut new = pod.clone();
+        new.status = Some(
+            serde_json::from_value(
+                json!({"phase": "Pending", "startTime": started, "containerStatuses": [{"name": container.name,
+                "image": "", "imageID": "", "ready": false, "restartCount": restarts, "state": state}]}),
+            )
+            .unwrap(),
+        );
+        Some(new)
+    }
+
+    /// The n-th pod that can: becomes ready, says why not, or is gone at last; whether there was one.
     pub fn node_step(&mut self, n: usize, broken: &dyn Fn(&Pod) -> bool) -> bool {
         let can: Vec<String> = self
             .pods
             .live
             .iter()
-            .filter(|(_, p)| p.metadata.deletion_timestamp.is_some() || (!pod::is_ready(p) && !broken(p)))
+            .filter(|(_, p)| {
+                let faulty = self.fault(p).is_some() && !pod::is_ready(p);
+                let speaks = if faulty { self.fails_with(p).is_some() } else { !pod::is_ready(p) && !broken(p) };
+                p.metadata.deletion_timestamp.is_some() || speaks
+            })
             .map(|(name, _)| name.clone())
             .collect();
         if can.is_empty() {
@@ -450,6 +573,9 @@ impl World {
         let name = &can[n % can.len()];
         if self.pods.live[name].metadata.deletion_timestamp.is_some() {
             self.pods.remove(name);
+        } else if let Some(mut new) = self.fails_with(&self.pods.live[name]) {
+            new.metadata.resource_version = self.stamp();
+            self.pods.put(name, new);
         } else {
             self.pod_status(name, true);
         }
@@ -494,6 +620,11 @@ impl World {
                     self.clock += 1;
                     continue;
                 }
+                if let Some(at) = self.look_again.take() {
+                    // As late as the controller itself looks.
+                    self.clock = self.clock.max(at.as_second()) + 1;
+                    continue;
+                }
                 return self.check_rest();
             }
         }
@@ -514,6 +645,31 @@ impl World {
             .collect()
     }
 
+    /// At rest with a template that cannot work: it is refused and says so, and one that works runs whole.
+    fn check_refused(&self, d: &Deployment, wanted: i64) -> Result<(), Violation> {
+        let working = |p: &Pod| Fault::of(p.spec.as_ref().unwrap().containers[0].image.as_deref().unwrap()).is_none();
+        let images: BTreeSet<_> =
+            self.pods.live.values().map(|p| p.spec.as_ref().unwrap().containers[0].image.clone()).collect();
+        let pods = self.pods.live.values().filter(|p| is_active(p) && working(p)).count();
+        let state = (i64::try_from(self.pods.live.len()).unwrap(), i64::try_from(pods).unwrap(), self.available());
+        if state != (wanted, wanted, wanted) || images.len() > 1 {
+            return Err(format!(
+                "refused, at rest with {state:?} (pods, working ones, available) of {images:?}: {:?}",
+                self.summary()
+            ));
+        }
+        let told = |kind: &str| {
+            let status = d.status.clone().unwrap_or_default();
+            status::condition(&status, kind).map(|c| (c.status.clone().unwrap(), c.reason.clone().unwrap()))
+        };
+        let (progressing, rolled_back) = (told(status::PROGRESSING), told(automatic::CONDITION));
+        let failed = Some(("False".to_owned(), status::TIMED_OUT.to_owned()));
+        if progressing != failed || rolled_back.as_ref().is_none_or(|(state, _)| state != "True") {
+            return Err(format!("refused, but it says {progressing:?}, {rolled_back:?}"));
+        }
+        Ok(())
+    }
+
     /// Done: all pods new and available, as many as asked for; the status says so; revisions are in order; history is as long as it may be.
     fn check_rest(&self) -> Result<(), Violation> {
         let d = self.spec();
@@ -521,7 +677,11 @@ impl World {
             return Ok(());
         }
         let wanted = i64::from(d.spec.replicas.unwrap());
-        let image = d.spec.template.spec.as_ref().unwrap().containers[0].image.clone();
+        let asked = image_of(&d);
+        if Fault::of(&asked).is_some() && automatic::is_on(&d) && wanted > 0 {
+            return self.check_refused(&d, wanted);
+        }
+        let image = Some(asked);
         let current = |p: &Pod| p.spec.as_ref().unwrap().containers[0].image == image;
         let right = self.pods.live.values().filter(|p| is_active(p) && current(p)).count();
         let state = (i64::try_from(self.pods.live.len()).unwrap(), i64::try_from(right).unwrap(), self.available());
@@ -552,7 +712,9 @@ impl World {
         }
         let limit = usize::try_from(d.spec.revision_history_limit.unwrap()).unwrap();
         let kept = self.sets.live.len() - 1;
-        if kept > limit || (self.images.len() - 1 <= limit && kept != self.images.len() - 1) {
+        // No pod has shown yet that the new template works: what can be gone back to is kept beyond the limit.
+        let spare = usize::from(wanted == 0 && automatic::is_on(&d));
+        if kept > limit + spare || (self.images.len() - 1 <= limit && kept != self.images.len() - 1) {
             return Err(format!("{kept} old revisions kept of {}, limit {limit}", self.images.len() - 1));
         }
         Ok(())
