@@ -116,8 +116,7 @@ async fn every_failure_goes_back_and_is_refused_again() {
         assert!(told.starts_with(&format!("True {reason}: automatic rollback of revision 2 to 1: ")), "{how}: {told}");
         let causes = history(&client, how).await;
         let cause = told.split_once(": ").unwrap().1;
-        let expected =
-            ["2: kubernetes-admin, ci: +annotation isopod.dev/hollow-fail".to_owned(), format!("3: {cause}")];
+        let expected = ["2: isopod-admin, ci: +annotation isopod.dev/hollow-fail".to_owned(), format!("3: {cause}")];
         assert_eq!(causes, expected, "{how}");
         // The same again, as a loop would have it.
         change(&all, how, &fault(how)).await;
@@ -169,6 +168,7 @@ async fn a_typo_in_an_image_is_back_in_seconds_and_no_request_fails() {
     let client = cluster.client().await;
     let all: Api<Deployment> = Api::default_namespaced(client.clone());
     let mut d = web("web", "web:v1");
+    d["spec"]["progressDeadlineSeconds"] = json!(600);
     d["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] =
         json!({"tcpSocket": {"port": 8080}, "periodSeconds": 1});
     all.create(&PostParams::default(), &serde_json::from_value(d).unwrap()).await.unwrap();
