@@ -221,7 +221,9 @@ pub fn history_tells() -> Check {
     expect("marked as automatic", marked.count(), 1)
 }
 
-const STORIES: [(&str, fn() -> Check); 6] = [
+type Story = (&'static str, fn() -> Check);
+
+const STORIES: [Story; 6] = [
     ("each failure goes back", each_failure_goes_back),
     ("the same again is refused", the_same_again_is_refused),
     ("only who asks for it", only_who_asks_for_it),
