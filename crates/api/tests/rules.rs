@@ -642,7 +642,7 @@ fn roles_and_reviews() {
         (
             "selfsubjectaccessreviews",
             json!({ "metadata": { "name": null } }),
-            "spec.resourceAttributes: Invalid value: null: exactly one of nonResourceAttributes or resourceAttributes must be specified",
+            "spec.resourceAttributes: Invalid value: \"null\": exactly one of nonResourceAttributes or resourceAttributes must be specified",
         ),
         (
             "subjectaccessreviews",

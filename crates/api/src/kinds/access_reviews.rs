@@ -155,7 +155,7 @@ fn attributes(resource: Option<&ResourceAttributes>, other: Option<&NonResourceA
         }
         (None, None) => {
             let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            out.push(Error::invalid(&path.child("resourceAttributes"), Value::Null, detail));
+            out.push(Error::invalid(&path.child("resourceAttributes"), "null", detail));
         }
         _ => {}
     }

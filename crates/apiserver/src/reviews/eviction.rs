@@ -50,7 +50,8 @@ impl Handler for Evictions {
                 [] => {}
                 [budget] => charge(call, budget, &pod, dry_run).await?,
                 _ => {
-                    return Err(ApiError::internal(
+                    // 500 without a reason, and drain tells people this text.
+                    return Err(ApiError::unclassified(
                         "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
                     ));
                 }

@@ -100,3 +100,29 @@ async fn nothing_is_proxied_to_where_no_pod_can_be() {
     assert_eq!(api.merge(&at("pods/p/status"), &local).await.code, 200);
     assert_eq!(message(&api.get(&at("pods/p:22/proxy/")).await), "address not allowed");
 }
+
+#[tokio::test]
+async fn a_pod_with_two_budgets_is_not_evicted() {
+    let api = whole().await;
+    let mut guarded = pod("p");
+    guarded["metadata"]["labels"] = json!({"a": "b"});
+    api.made(PODS, &guarded).await;
+    // Whoever has not begun is no loss: the budgets guard pods that are up.
+    let running = json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}});
+    assert_eq!(api.merge(&format!("{PODS}/p/status"), &running).await.code, 200);
+    for name in ["one", "two"] {
+        let budget =
+            json!({"metadata": {"name": name}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"a": "b"}}}});
+        api.made("/apis/policy/v1/namespaces/default/poddisruptionbudgets", &budget).await;
+    }
+    let refused = api.post(&format!("{PODS}/p/eviction"), &json!({"metadata": {"name": "p"}})).await;
+    assert_eq!(
+        (refused.code, message(&refused), &refused.json()["reason"]),
+        (
+            500,
+            "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+                .to_owned(),
+            &Value::Null
+        )
+    );
+}
