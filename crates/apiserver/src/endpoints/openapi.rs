@@ -3,15 +3,17 @@
 //! Documents are made at the first request that needs them and kept compressed: all of them are some megabytes of text that
 //! most clients ask for once and then know by its hash.
 use super::{reads, with_etag};
+use crate::query::Query;
 use crate::{ApiServer, Body, Endpoint, RequestBody, UserInfo, respond};
 use async_trait::async_trait;
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use isopod_api::catalogue::KindOps;
 use isopod_api::openapi::{self, Documented, V2_PROTOBUF_ACCEPT, V2_PROTOBUF_TYPE};
 use isopod_api::status::ApiError;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use sha2::{Digest, Sha512};
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,7 +113,7 @@ impl Endpoint for OpenApi {
         path == "/openapi/v2" || path == "/openapi/v3" || path.starts_with("/openapi/v3/")
     }
 
-    async fn call(&self, _: &Arc<ApiServer>, _: &UserInfo, request: Request<RequestBody>) -> Response<Body> {
+    async fn call(&self, server: &Arc<ApiServer>, _: &UserInfo, request: Request<RequestBody>) -> Response<Body> {
         if !reads(request.method()) {
             return respond::error(&ApiError::generic(405), request.headers());
         }
@@ -120,15 +122,49 @@ impl Endpoint for OpenApi {
         // Making and unpacking megabytes takes a while: not on the threads that answer everybody else.
         let found = tokio::task::spawn_blocking(move || made.find(&path, &accept)).await;
         match found {
-            Ok(Ok(Some((body, kind, hash)))) => {
-                let response = respond::bytes(StatusCode::OK, kind, body);
-                with_etag(response, &format!("\"{hash}\""), request.headers())
-            }
+            Ok(Ok(Some((body, kind, hash)))) => match asked_hash(&request) {
+                None => document(body, kind, &hash, request.headers()),
+                Some(asked) if asked == hash => for_ever(document(body, kind, &hash, request.headers()), server.now()),
+                // Whoever asks for an older document is shown the way to the one there is.
+                Some(_) => moved(&format!("{}?hash={hash}", request.uri().path())),
+            },
             Ok(Ok(None)) => respond::plain_not_found(),
             Ok(Err(why)) => respond::error(&ApiError::internal(why), request.headers()),
             Err(error) => respond::error(&ApiError::internal(error), request.headers()),
         }
     }
+}
+
+fn document(body: Bytes, kind: &'static str, hash: &str, headers: &HeaderMap) -> Response<Body> {
+    with_etag(respond::bytes(StatusCode::OK, kind, body), &format!("\"{hash}\""), headers)
+}
+
+/// `?hash=` of a group's document; the index gives addresses with it.
+fn asked_hash(request: &Request<RequestBody>) -> Option<String> {
+    if !request.uri().path().starts_with("/openapi/v3/") {
+        return None;
+    }
+    Query::parse(request.uri().query()).get("hash").filter(|hash| !hash.is_empty()).map(str::to_owned)
+}
+
+/// What is at an address with its hash never changes: kept for a year, as long as HTTP knows.
+fn for_ever(mut response: Response<Body>, now: Timestamp) -> Response<Body> {
+    let year = now.checked_add(SignedDuration::from_hours(365 * 24)).unwrap_or(now);
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+    if let Ok(expires) = HeaderValue::from_str(&year.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()) {
+        headers.insert(header::EXPIRES, expires);
+    }
+    response
+}
+
+fn moved(location: &str) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+    if let Ok(location) = HeaderValue::from_str(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
 }
 
 fn accepts(headers: &HeaderMap) -> String {

@@ -216,3 +216,17 @@ async fn the_root_says_what_there_is() {
         assert!(paths.iter().any(|p| p == path), "{path}");
     }
 }
+
+#[tokio::test]
+async fn documents_are_kept_under_their_hash() {
+    let api = Api::whole().await;
+    let index = api.get("/openapi/v3").await.json();
+    let at = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().unwrap().to_owned();
+    let answer = api.get(&at).await;
+    assert_eq!((answer.code, &answer.headers["cache-control"]), (200, &"public, immutable".parse().unwrap()));
+    assert!(answer.headers["expires"].to_str().unwrap().ends_with(" GMT"));
+    let plain = api.get("/openapi/v3/apis/apps/v1").await;
+    assert_eq!((plain.code, &plain.headers["cache-control"]), (200, &"no-cache, private".parse().unwrap()));
+    let old = api.get("/openapi/v3/apis/apps/v1?hash=OLD").await;
+    assert_eq!((old.code, old.headers["location"].to_str().unwrap()), (301, at.as_str()));
+}
