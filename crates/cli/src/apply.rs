@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, default_value = "kubectl")]
     field_manager: String,
     /// strict, warn or ignore unknown fields.
-    #[arg(long, default_value = "strict", num_args = 0..=1, default_missing_value = "strict")]
+    #[arg(long, default_value = "strict", num_args = 0..=1, require_equals = true, default_missing_value = "strict")]
     validate: String,
 }
 
@@ -49,18 +49,18 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     }
     let mode = args.dry_run.mode()?;
     let resources = Resources::new(session);
-    let objects = manifest::read(&args.files)?;
+    let objects = manifest::read_named(&args.files)?;
     if objects.is_empty() {
         return Err(CliError::usage("no objects passed to apply"));
     }
     let mut errors = Vec::new();
-    for object in objects {
+    for (source, object) in objects {
         let done = async {
             let target = manifest::target(&object, session, &resources).await?;
             if args.server_side {
                 server_side(args, session, mode, &target).await
             } else {
-                client_side(args, session, mode, &target).await
+                client_side(args, session, mode, &target, &source).await
             }
         };
         if let Err(error) = done.await {
@@ -97,7 +97,7 @@ async fn server_side(args: &Args, session: &Session, mode: Mode, target: &Target
     args.output.result(&target.label(), &format!("serverside-applied{}", mode.suffix()), &after)
 }
 
-async fn client_side(args: &Args, session: &Session, mode: Mode, target: &Target) -> Result<()> {
+async fn client_side(args: &Args, session: &Session, mode: Mode, target: &Target, source: &str) -> Result<()> {
     let modified = with_last_applied(&target.object)?;
     let manager = "kubectl-client-side-apply";
     for attempt in 1.. {
@@ -108,7 +108,8 @@ async fn client_side(args: &Args, session: &Session, mode: Mode, target: &Target
                     modified.clone()
                 } else {
                     let collection = target.resource.collection(Some(&target.namespace));
-                    session.post(&format!("{collection}{}", query(args, mode, manager)), &modified).await?
+                    let path = format!("{collection}{}", query(args, mode, manager));
+                    session.post(&path, &modified).await.map_err(|e| e.when("creating", source))?
                 };
                 return args.output.result(&target.label(), &format!("created{}", mode.suffix()), &after);
             }
@@ -135,10 +136,29 @@ async fn client_side(args: &Args, session: &Session, mode: Mode, target: &Target
                 return args.output.result(&target.label(), &format!("{done}{}", mode.suffix()), &after);
             }
             Err(error) if error.is_conflict() && attempt < ATTEMPTS => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.when("patching", source)),
         }
     }
     Ok(())
+}
+
+/// What the cluster would hold after a client-side apply.
+pub async fn would_be(session: &Session, target: &Target, live: Option<&Value>, manager: &str) -> Result<Value> {
+    let modified = with_last_applied(&target.object)?;
+    let query = format!("?fieldManager={manager}&dryRun=All");
+    let Some(live) = live else {
+        let collection = target.resource.collection(Some(&target.namespace));
+        return session.post(&format!("{collection}{query}"), &modified).await;
+    };
+    let (content_type, patch) = three_way(target, &modified, live)?;
+    session.patch(&format!("{}{query}", target.path()), content_type, &patch).await
+}
+
+/// What the cluster would hold after a server-side apply.
+pub async fn would_be_on_server(session: &Session, target: &Target, manager: &str, force: bool) -> Result<Value> {
+    let path = format!("{}?fieldManager={manager}&dryRun=All&force={force}", target.path());
+    let body = Body { content_type: "application/apply-patch+yaml", bytes: target.object.to_string().into_bytes() };
+    session.call(Method::PATCH, &path, JSON, Some(body)).await
 }
 
 /// The file's object with itself, as JSON, in the annotation.

@@ -214,9 +214,9 @@ async fn from_files(args: &Args, session: &Session) -> Result<()> {
     }
     let mode = args.how.dry_run.mode()?;
     let mut errors = Vec::new();
-    for object in manifest::read(&args.files)? {
+    for (source, object) in manifest::read_named(&args.files)? {
         if let Err(error) = create(&args.how, session, mode, &object).await {
-            errors.push(error);
+            errors.push(error.when("creating", &source));
         }
     }
     if errors.is_empty() { Ok(()) } else { Err(CliError::Many(errors)) }

@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(long)]
     ignore_not_found: bool,
     /// Return when it is gone.
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     wait: bool,
     /// Wait at most this long; 0 as long as it takes.
     #[arg(long, default_value = "0s")]
@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     /// What becomes of what it owns: background, foreground or orphan.
-    #[arg(long, default_value = "background", num_args = 0..=1, default_missing_value = "background")]
+    #[arg(long, default_value = "background", num_args = 0..=1, require_equals = true, default_missing_value = "background")]
     cascade: String,
     /// -o name prints only names.
     #[arg(short, long)]
@@ -182,7 +182,7 @@ async fn delete(
 }
 
 /// Looks until there is none of this name, or another one.
-async fn gone(session: &Session, target: &Target, uid: Option<&str>) -> Result<()> {
+pub async fn gone(session: &Session, target: &Target, uid: Option<&str>) -> Result<()> {
     let mut pause = Duration::from_millis(20);
     loop {
         match session.get(&target.path()).await {

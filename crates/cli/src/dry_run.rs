@@ -4,7 +4,7 @@ use crate::error::{CliError, Result};
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct DryRun {
     /// none, client (ask nobody) or server (ask the server, which stores nothing).
-    #[arg(long, value_name = "WHERE", num_args = 0..=1, default_missing_value = "unchanged")]
+    #[arg(long, value_name = "WHERE", num_args = 0..=1, require_equals = true, default_missing_value = "unchanged")]
     dry_run: Option<String>,
 }
 

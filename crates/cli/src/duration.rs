@@ -28,6 +28,19 @@ pub fn parse(text: &str) -> Option<Duration> {
     if text.is_empty() { None } else { Duration::try_from_secs_f64(total).ok() }
 }
 
+/// Why a text is no duration, in Go's words.
+pub fn problem(text: &str) -> String {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    if unit.len() == text.len() {
+        format!("time: invalid duration {text:?}")
+    } else if unit.is_empty() {
+        format!("time: missing unit in duration {text:?}")
+    } else {
+        let unit: String = unit.chars().take_while(|c| !c.is_ascii_digit()).collect();
+        format!("time: unknown unit {unit:?} in duration {text:?}")
+    }
+}
+
 /// `5s`, `3m20s`, `47m`, `5h12m`, `3d4h`, `87d`, `2y30d` (`k8s.io/apimachinery/pkg/util/duration`, `HumanDuration`).
 pub fn human(seconds: i64) -> String {
     if seconds < -1 {

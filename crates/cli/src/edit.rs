@@ -51,13 +51,15 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
         }
         if body == original {
             std::fs::remove_file(&file)?;
-            return output::say("Edit cancelled, no changes made.");
+            eprintln!("Edit cancelled, no changes made.");
+            return Ok(());
         }
         text = body;
         match store(session, &path, &target, &shown, &text).await {
             Ok(None) => {
                 std::fs::remove_file(&file)?;
-                return output::say("Edit cancelled, no changes made.");
+                eprintln!("Edit cancelled, no changes made.");
+                return Ok(());
             }
             Ok(Some(after)) => {
                 std::fs::remove_file(&file)?;

@@ -19,12 +19,21 @@ pub enum CliError {
         "Unable to connect to the server: net/http: request canceled (Client.Timeout exceeded while awaiting headers) ({host})"
     )]
     TimedOut { host: String },
+    /// Nobody listens there.
+    #[error("The connection to the server {0} was refused - did you specify the right host or port?")]
+    Refused(String),
+    /// The kubeconfig does not fit the flags.
+    #[error("Error in configuration: {0}")]
+    Configuration(String),
     /// Wrong use, bad files, anything said before or after talking to a server.
     #[error("error: {0}")]
     Usage(String),
     /// Several at once, one a line.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Many(Vec<CliError>),
+    /// A process in a container ended with this code.
+    #[error("command terminated with exit code {0}")]
+    Ended(u8),
     /// All was said already; only the exit code is left.
     #[error("")]
     Exit(u8),
@@ -43,6 +52,10 @@ impl CliError {
         if message.is_empty() {
             message = if text.is_empty() { status.to_string() } else { text.trim().to_owned() };
         }
+        if body["kind"] != "Status" && status == StatusCode::NOT_FOUND {
+            let message = "the server could not find the requested resource".to_owned();
+            return Self::Status { code: 404, reason: "NotFound".into(), message, details: Value::Null };
+        }
         if reason == "Invalid" && body["details"]["causes"].as_array().is_some_and(|c| !c.is_empty()) {
             return Self::Invalid(invalid(&body["details"]));
         }
@@ -53,10 +66,31 @@ impl CliError {
     pub fn of(error: kube::Error, host: &str) -> Self {
         match error {
             kube::Error::Api(status) => Self::from(kube::Error::Api(status)),
+            other if is_refused(&other) => {
+                let uri: Option<http::Uri> = host.parse().ok();
+                let authority = uri.and_then(|u| u.authority().map(ToString::to_string));
+                Self::Refused(authority.unwrap_or_else(|| host.to_owned()))
+            }
             other => Self::Unreachable { host: host.to_owned(), message: root(&other) },
         }
     }
 
+    /// Says at which step, and for which file, the server refused. What is wrong with an object needs no such words.
+    pub fn when(self, doing: &str, source: &str) -> Self {
+        match self {
+            Self::Status { code, reason, message, details } => {
+                Self::Status { code, reason, message: format!("error when {doing} {source:?}: {message}"), details }
+            }
+            other => other,
+        }
+    }
+    /// What went wrong, without `Error from server`.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Status { message, .. } | Self::Usage(message) | Self::Invalid(message) => message.clone(),
+            other => other.to_string(),
+        }
+    }
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Status { code: 404, .. })
     }
@@ -65,7 +99,7 @@ impl CliError {
     }
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Exit(code) => ExitCode::from(*code),
+            Self::Exit(code) | Self::Ended(code) => ExitCode::from(*code),
             _ => ExitCode::FAILURE,
         }
     }
@@ -95,6 +129,18 @@ impl From<serde_json::Error> for CliError {
     fn from(error: serde_json::Error) -> Self {
         Self::Usage(error.to_string())
     }
+}
+
+fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut at = Some(error);
+    while let Some(inner) = at {
+        let io = inner.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|e| e.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        at = inner.source();
+    }
+    false
 }
 
 /// The innermost cause: `connection refused` says more than the layers around it.

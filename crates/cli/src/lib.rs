@@ -2,31 +2,47 @@
 //!
 //! One file a command. [`connect`] finds the cluster, [`resource`] what a word like `deploy` means, [`target`] which objects a
 //! command acts on, [`manifest`] reads files, [`output`] prints. Texts, flags and exit codes are kubectl's v1.37.
+mod api;
 mod apply;
+mod attach;
+mod auth;
 mod cluster_info;
 mod completion;
 mod config;
 pub mod connect;
+mod cordon;
 mod create;
 mod delete;
+mod describe;
+mod diff;
 mod dry_run;
 pub mod duration;
 mod edit;
 pub mod error;
+mod exec;
 mod expose;
 mod get;
 pub mod jsonpath;
+pub mod kubectl;
+mod logs;
 pub mod manifest;
 mod mark;
 pub mod output;
 mod patch;
+mod pods;
+mod port_forward;
+mod replace;
 pub mod resource;
 mod rolling_update;
 mod rollout;
+mod run;
 mod scale;
+mod session;
 mod set;
+mod tabwriter;
+mod taint;
 pub mod target;
-mod template;
+pub mod usage;
 pub mod version;
 mod wait;
 
@@ -59,6 +75,38 @@ pub enum Verb {
     Set(set::Command),
     /// Change the number of replicas.
     Scale(scale::Args),
+    /// Tell everything about objects.
+    Describe(describe::Args),
+    /// What containers wrote.
+    #[command(visible_alias = "log")]
+    Logs(logs::Args),
+    /// Run a command in a container.
+    Exec(exec::Args),
+    /// Join the process that a container runs.
+    Attach(attach::Args),
+    /// Lead local ports to a pod.
+    PortForward(port_forward::Args),
+    /// Run a pod of an image.
+    Run(run::Args),
+    /// Replace objects by what files say.
+    Replace(replace::Args),
+    /// What apply would change.
+    Diff(diff::Args),
+    /// No new pods on nodes.
+    Cordon(cordon::Args),
+    /// New pods on nodes again.
+    Uncordon(cordon::Args),
+    /// Empty nodes.
+    Drain(cordon::DrainArgs),
+    /// Set and remove taints of nodes.
+    Taint(taint::Args),
+    /// Who you are to the cluster and what you may do.
+    #[command(subcommand)]
+    Auth(auth::Command),
+    /// The kinds that the cluster serves.
+    ApiResources(api::ResourceArgs),
+    /// The versions of the API that the cluster serves.
+    ApiVersions,
     /// Follow, list, pause and reverse rollouts.
     #[command(subcommand)]
     Rollout(rollout::Command),
@@ -117,12 +165,27 @@ async fn carry_out(verb: &Verb, global: &Global) -> error::Result<()> {
         Verb::Annotate(args) => mark::run(args, &global.session().await?, mark::Kind::Annotations).await,
         Verb::Set(command) => set::run(command, &global.session().await?).await,
         Verb::Scale(args) => scale::run(args, &global.session().await?).await,
+        Verb::Describe(args) => describe::run(args, &global.session().await?).await,
+        Verb::Logs(args) => logs::run(args, &global.session().await?).await,
+        Verb::Exec(args) => exec::run(args, &global.session().await?).await,
+        Verb::Attach(args) => attach::run(args, &global.session().await?).await,
+        Verb::PortForward(args) => port_forward::run(args, &global.session().await?).await,
+        Verb::Run(args) => run::run(args, &global.session().await?).await,
+        Verb::Replace(args) => replace::run(args, &global.session().await?).await,
+        Verb::Diff(args) => diff::run(args, &global.session().await?).await,
+        Verb::Cordon(args) => cordon::run(args, &global.session().await?, true).await,
+        Verb::Uncordon(args) => cordon::run(args, &global.session().await?, false).await,
+        Verb::Drain(args) => cordon::drain(args, &global.session().await?).await,
+        Verb::Taint(args) => taint::run(args, &global.session().await?).await,
+        Verb::Auth(command) => auth::run(command, &global.session().await?).await,
+        Verb::ApiResources(args) => api::resources(args, &global.session().await?).await,
+        Verb::ApiVersions => api::versions(&global.session().await?).await,
         Verb::Rollout(command) => rollout::run(command, &global.session().await?).await,
         Verb::RollingUpdate(args) => rolling_update::run(args, &global.session().await?).await,
         Verb::Expose(args) => expose::run(args, &global.session().await?).await,
         Verb::Wait(args) => wait::run(args, &global.session().await?).await,
         Verb::Config(command) => config::run(command, global),
         Verb::ClusterInfo(_) => cluster_info::run(&global.session().await?).await,
-        Verb::Version(args) => version::run(args, global, "isopod").await,
+        Verb::Version(args) => version::run(args, global, global.program()).await,
     }
 }

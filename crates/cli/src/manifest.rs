@@ -26,12 +26,18 @@ impl Files {
 
 /// All objects in these files, in order.
 pub fn read(files: &Files) -> Result<Vec<Value>> {
+    Ok(read_named(files)?.into_iter().map(|(_, object)| object).collect())
+}
+
+/// All objects in these files, each with where it comes from: `STDIN`, or the file.
+pub fn read_named(files: &Files) -> Result<Vec<(String, Value)>> {
     let mut objects = Vec::new();
+    let mut add = |source: &str, all: Vec<Value>| objects.extend(all.into_iter().map(|o| (source.to_owned(), o)));
     for name in files.filename.iter().flat_map(|n| n.split(',')) {
         if name == "-" {
             let mut text = Vec::new();
             std::io::stdin().lock().read_to_end(&mut text)?;
-            objects.extend(parse(&text, "STDIN")?);
+            add("STDIN", parse(&text, "STDIN")?);
             continue;
         }
         if name.starts_with("http://") || name.starts_with("https://") {
@@ -43,10 +49,24 @@ pub fn read(files: &Files) -> Result<Vec<Value>> {
         }
         for file in files_of(path, files.recursive)? {
             let text = std::fs::read(&file).map_err(|e| CliError::usage(format!("open {}: {e}", file.display())))?;
-            objects.extend(parse(&text, &file.to_string_lossy())?);
+            add(&file.to_string_lossy(), parse(&text, &file.to_string_lossy())?);
         }
     }
     Ok(objects)
+}
+
+/// The words that name the one object of `-f`, or the words themselves.
+pub fn words(files: &Files, words: &[String]) -> Result<Vec<String>> {
+    if files.is_empty() {
+        return Ok(words.to_vec());
+    }
+    match read(files)?.as_slice() {
+        [one] => {
+            let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+            Ok(vec![format!("{}/{}", text(&one["kind"]).to_lowercase(), text(&one["metadata"]["name"]))])
+        }
+        all => Err(CliError::usage(format!("exactly one object is needed, the files have {}", all.len()))),
+    }
 }
 
 /// A file itself; of a directory those with the endings that kubectl reads, in order of name.
@@ -83,10 +103,13 @@ pub fn parse(text: &[u8], name: &str) -> Result<Vec<Value>> {
         }
     }
     for object in &objects {
-        for (field, problem) in [("kind", "'Kind' is missing"), ("apiVersion", "'apiVersion' is missing")] {
-            if object[field].as_str().is_none_or(str::is_empty) {
-                return Err(CliError::usage(format!("unable to decode {name:?}: Object {problem} in '{object}'")));
-            }
+        let missing = ["apiVersion", "kind"].into_iter().filter(|f| object[f].as_str().is_none_or(str::is_empty));
+        let missing: Vec<String> = missing.map(|field| format!("{field} not set")).collect();
+        if !missing.is_empty() {
+            let problems = if missing.len() > 1 { format!("[{}]", missing.join(", ")) } else { missing.concat() };
+            return Err(CliError::usage(format!(
+                "error validating {name:?}: error validating data: {problems}; if you choose to ignore these errors, turn validation off with --validate=false"
+            )));
         }
     }
     Ok(objects)
@@ -124,7 +147,7 @@ mod tests {
         let kinds: Vec<_> = parse(text, "x").unwrap().into_iter().map(|o| o["kind"].clone()).collect();
         assert_eq!(kinds, ["ConfigMap", "Secret"]);
         let missing = parse(b"metadata: {name: a}", "f.yaml").unwrap_err().to_string();
-        assert!(missing.contains("'Kind' is missing") && missing.contains("f.yaml"), "{missing}");
+        assert!(missing.contains("[apiVersion not set, kind not set]") && missing.contains("f.yaml"), "{missing}");
         assert!(parse(b"a: [1", "f.yaml").unwrap_err().to_string().contains("error parsing f.yaml"));
     }
 }

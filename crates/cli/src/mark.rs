@@ -99,6 +99,11 @@ async fn one(
             }
         }
     }
+    if kind == Kind::Labels {
+        for (key, _) in wanted.iter().filter(|(key, value)| value.is_null() && current.get(key).is_none()) {
+            output::say(&format!("label {key:?} not found."))?;
+        }
+    }
     let changed = wanted.iter().any(|(key, value)| current.get(key).unwrap_or(&Value::Null) != value);
     let done = match (kind, changed) {
         (Kind::Annotations, _) => "annotated",

@@ -1,6 +1,7 @@
 //! `-o`: how results are printed. Tables come from the server; everything else is made of the objects here.
 use crate::error::{CliError, Result};
 use crate::jsonpath::Template;
+use crate::tabwriter;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::str::FromStr;
@@ -36,7 +37,7 @@ impl FromStr for Format {
             "custom-columns" => columns(argument).map(Self::Columns),
             "custom-columns-file" => columns_file(&file(argument)?).map(Self::Columns),
             _ => Err(format!(
-                "unable to match a printer suitable for the output format {text:?}, allowed formats are: custom-columns,custom-columns-file,json,jsonpath,jsonpath-file,name,wide,yaml"
+                "unable to match a printer suitable for the output format {text:?}, allowed formats are: custom-columns,custom-columns-file,go-template,go-template-file,json,jsonpath,jsonpath-as-json,jsonpath-file,kyaml,name,template,templatefile,wide,yaml"
             )),
         }
     }
@@ -114,10 +115,10 @@ pub fn text(format: &Format, object: &Value, label: &str) -> Result<String> {
         Format::Name | Format::Wide => format!("{label}\n"),
         Format::Json => format!("{}\n", indented(object)?),
         Format::Yaml => yaml(object)?,
-        Format::JsonPath(template) => {
-            template.render(object, false).map_err(|e| CliError::usage(format!("error executing jsonpath: {e}")))?
-        }
-        Format::Columns(columns) => custom(columns, object)?,
+        Format::JsonPath(template) => template
+            .render(object, false)
+            .map_err(|e| CliError::usage(format!("error executing jsonpath: Error executing template: {e}")))?,
+        Format::Columns(columns) => custom(columns, object, true)?,
     })
 }
 
@@ -139,11 +140,15 @@ pub fn yaml(object: &Value) -> Result<String> {
     Ok(if text.ends_with('\n') { text } else { format!("{text}\n") })
 }
 
-fn custom(columns: &[(String, Template)], object: &Value) -> Result<String> {
+/// Columns of the person's own, with or without their headers.
+pub fn custom(columns: &[(String, Template)], object: &Value, headers: bool) -> Result<String> {
     let single = [object.clone()];
     let items =
         if object["kind"] == "List" { object["items"].as_array().map_or(&[][..], Vec::as_slice) } else { &single[..] };
-    let mut rows = vec![columns.iter().map(|(header, _)| header.clone()).collect::<Vec<_>>()];
+    let mut rows = Vec::new();
+    if headers {
+        rows.push(columns.iter().map(|(header, _)| header.clone()).collect::<Vec<_>>());
+    }
     for item in items {
         let mut row = Vec::new();
         for (_, template) in columns {
@@ -169,30 +174,10 @@ fn go(value: &Value) -> String {
     }
 }
 
-/// Cells in columns three spaces apart (Go's tabwriter as kubectl sets it); the last one is not padded.
+/// Cells in columns three spaces apart, as `kubectl get` has them.
 pub fn aligned(rows: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = Vec::new();
-    for row in rows {
-        for (i, cell) in row.iter().enumerate() {
-            let width = cell.chars().count();
-            match widths.get_mut(i) {
-                Some(known) => *known = (*known).max(width),
-                None => widths.push(width),
-            }
-        }
-    }
-    let mut out = String::new();
-    for row in rows {
-        for (i, cell) in row.iter().enumerate() {
-            out.push_str(cell);
-            if i + 1 < row.len() {
-                let width = widths.get(i).copied().unwrap_or(0);
-                out.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.chars().count()) + 3));
-            }
-        }
-        out.push('\n');
-    }
-    out
+    let lines: String = rows.iter().map(|row| row.join("\t") + "\n").collect();
+    tabwriter::align(&lines, tabwriter::TABLE)
 }
 
 /// A `List` as kubectl makes one of several objects.
@@ -206,8 +191,12 @@ pub fn say(line: &str) -> Result<()> {
 }
 
 pub fn write(text: &str) -> Result<()> {
+    write_bytes(text.as_bytes())
+}
+
+pub fn write_bytes(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Err(CliError::Exit(0)),
         other => Ok(other?),
     }
@@ -226,7 +215,7 @@ mod tests {
         assert_eq!(show("jsonpath={.metadata.name}"), "a");
         assert_eq!(
             show("custom-columns=NAME:.metadata.name,L:.metadata.labels,N:.n,X:.x"),
-            "NAME   L          N       X\na      map[x:1]   [1 2]   <none>\n"
+            "NAME  L          N       X\na     map[x:1]   [1 2]   <none>\n"
         );
         assert!(show("json").starts_with("{\n    \"kind\": \"Pod\""));
         assert!("table".parse::<Format>().unwrap_err().contains("unable to match a printer"));

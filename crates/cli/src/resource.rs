@@ -138,6 +138,11 @@ impl Resources {
 
     /// Everything the cluster serves, in its preferred versions.
     pub async fn discover(&self) -> Result<Vec<Resource>> {
+        Ok(self.discover_with_verbs().await?.into_iter().map(|(resource, _)| resource).collect())
+    }
+
+    /// The same, with what can be done to each.
+    pub async fn discover_with_verbs(&self) -> Result<Vec<(Resource, Vec<String>)>> {
         const AGGREGATED: &str =
             "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
         let mut all = Vec::new();
@@ -155,7 +160,7 @@ impl Resources {
     }
 }
 
-fn discovered(group: &str, version: &Value) -> Vec<Resource> {
+fn discovered(group: &str, version: &Value) -> Vec<(Resource, Vec<String>)> {
     let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
     let texts = |v: &Value| v.as_array().into_iter().flatten().map(text).collect::<Vec<_>>();
     let resources = version["resources"].as_array().into_iter().flatten();
@@ -164,7 +169,7 @@ fn discovered(group: &str, version: &Value) -> Vec<Resource> {
             let kind = text(&r["responseKind"]["kind"]);
             let singular =
                 Some(text(&r["singularResource"])).filter(|s| !s.is_empty()).unwrap_or_else(|| kind.to_lowercase());
-            Resource {
+            let resource = Resource {
                 group: group.to_owned(),
                 version: text(&version["version"]),
                 kind,
@@ -173,7 +178,8 @@ fn discovered(group: &str, version: &Value) -> Vec<Resource> {
                 short_names: texts(&r["shortNames"]),
                 categories: texts(&r["categories"]),
                 namespaced: r["scope"] == "Namespaced",
-            }
+            };
+            (resource, texts(&r["verbs"]))
         })
         .collect()
 }

@@ -38,11 +38,6 @@ pub async fn run(command: &Command, session: &Session) -> Result<()> {
     if pairs.is_empty() {
         return Err(CliError::usage("at least one image update is required"));
     }
-    if words.is_empty() && args.files.is_empty() {
-        return Err(CliError::usage(
-            "one or more resources must be specified as <resource> <name> or <resource>/<name>",
-        ));
-    }
     let mode = args.dry_run.mode()?;
     let (targets, mut errors) = target::fetch(session, &words, &args.selection, &args.files, args.all).await?;
     for target in targets {

@@ -42,16 +42,21 @@ pub enum Named {
 /// Reads `TYPE[,TYPE]`, `TYPE NAME…` or `TYPE/NAME…`.
 pub async fn parse(words: &[String], resources: &Resources) -> Result<Named> {
     let Some((first, rest)) = words.split_first() else {
-        return Err(CliError::usage("you must specify the type of resource"));
+        return Err(CliError::usage(
+            "You must provide one or more resources by argument or filename.\nExample resource specifications include:\n   '-f rsrc.yaml'\n   '--filename=rsrc.json'\n   '<resource> <name>'\n   '<resource>'",
+        ));
     };
     if words.iter().any(|w| w.contains('/')) {
         let mut objects = Vec::new();
         for word in words {
-            let Some((kind, name)) = word.split_once('/').filter(|(k, n)| !k.is_empty() && !n.is_empty()) else {
-                return Err(CliError::usage(format!(
-                    "there is no need to specify a resource type as a separate argument when passing arguments in resource/name form (e.g. 'kubectl get resource/<resource_name>' instead of 'kubectl get resource resource/<resource_name>': {word:?})"
-                )));
+            let Some((kind, name)) = word.split_once('/') else {
+                return Err(CliError::usage(
+                    "there is no need to specify a resource type as a separate argument when passing arguments in resource/name form (e.g. 'kubectl get resource/<resource_name>' instead of 'kubectl get resource resource/<resource_name>'",
+                ));
             };
+            if kind.is_empty() || name.is_empty() || name.contains('/') {
+                return Err(CliError::usage("arguments in resource/name form must have a single resource and name"));
+            }
             objects.push((resources.find(kind).await?, name.to_owned()));
         }
         return Ok(Named::Objects(objects));

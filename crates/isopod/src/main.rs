@@ -18,7 +18,13 @@ use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 #[derive(Parser)]
-#[command(name = "isopod", version, about = "A Kubernetes-compatible cluster in one binary", max_term_width = 100)]
+#[command(
+    name = "isopod",
+    version,
+    arg_required_else_help = true,
+    about = "A Kubernetes-compatible cluster in one binary",
+    max_term_width = 100
+)]
 struct Cli {
     /// Say more: -v what happens, -vv everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -61,14 +67,22 @@ enum Command {
 
 fn main() -> ExitCode {
     // What outlives the server. A pod's supervisor must have one thread: before anything else could start one.
-    let mut args = std::env::args_os().skip(1);
+    let mut args = std::env::args_os();
+    if isopod_cli::kubectl::is_called(args.next().as_ref()) {
+        return command::verb::kubectl(args);
+    }
     let status = |status: i32| ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX));
     match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
         Some("shim") => return status(isopod_runtime::shim::main(args)),
         Some("edge") => return status(isopod_network::edge::main(args)),
         _ => {}
     }
-    let cli = Cli::parse();
+    let parsed = isopod_cli::usage::parse::<Cli>("isopod", std::env::args_os().skip(1));
+    let (mut cli, path) = match parsed {
+        Ok(parsed) => (parsed.value, parsed.path),
+        Err(code) => return code,
+    };
+    cli.global.command = path;
     let done = match cli.command {
         Command::Up(args) => command::up::run(&args),
         Command::Down(args) => command::down::run(&args),

@@ -5,7 +5,7 @@ use crate::connect::Session;
 use crate::error::{CliError, Result};
 use crate::output::{self, Output};
 use crate::target::Target;
-use crate::template;
+use crate::describe;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -44,7 +44,7 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
             if target.resource.kind == "Deployment" && !one.cause.is_empty() {
                 shown["metadata"]["annotations"]["kubernetes.io/change-cause"] = one.cause.clone().into();
             }
-            let text = template::describe(&shown);
+            let text = describe::template(&shown);
             output::write(&format!("{} with revision #{}\n{text}\n", target.label(), args.revision))?;
             continue;
         }

@@ -15,7 +15,7 @@ pub struct Args {
     #[command(flatten)]
     which: Which,
     /// Go on until it is done.
-    #[arg(short, long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(short, long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     watch: bool,
     /// Give up after this long, such as 60s; 0 never.
     #[arg(long, default_value = "0s")]

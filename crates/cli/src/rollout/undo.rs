@@ -6,7 +6,7 @@ use crate::dry_run::{DryRun, Mode};
 use crate::error::{CliError, Result};
 use crate::output::Output;
 use crate::target::Target;
-use crate::template;
+use crate::describe;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -50,7 +50,7 @@ async fn one(args: &Args, session: &Session, target: &Target) -> Result<()> {
     let revision = choose(args, &all, target)?;
     let mode = args.dry_run.mode()?;
     if mode == Mode::Client && is_deployment {
-        return args.say(target, &template::describe(&revision.template), mode, &revision.shown(target));
+        return args.say(target, &describe::template(&revision.template), mode, &revision.shown(target));
     }
     if is_deployment && target.object["spec"]["paused"] == true {
         return Err(CliError::usage(
@@ -62,7 +62,7 @@ async fn one(args: &Args, session: &Session, target: &Target) -> Result<()> {
         labels.remove("pod-template-hash");
     }
     if mode == Mode::Client {
-        let text = format!("will roll back to {}", template::describe(&template));
+        let text = format!("will roll back to {}", describe::template(&template));
         return args.say(target, &text, mode, &revision.shown(target));
     }
     if template == target.object["spec"]["template"] {

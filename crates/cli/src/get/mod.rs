@@ -1,12 +1,15 @@
 //! `get`: objects as a table of the server's making, or in any other format; with `-w` what changes.
+mod columns;
+mod watch;
+
 use crate::connect::{Session, TABLE, with_query};
 use crate::error::{CliError, Result};
 use crate::manifest::{self, Files};
 use crate::output::{self, Format, Output, aligned};
 use crate::resource::{Resource, Resources};
 use crate::target::{self, Named, Selection};
-use futures::{AsyncBufReadExt as _, StreamExt as _};
-use http::{Method, Request};
+use columns::Columns;
+use http::Method;
 use serde_json::Value;
 
 #[derive(clap::Args, Debug)]
@@ -25,6 +28,9 @@ pub struct Args {
     /// Only what changes.
     #[arg(long)]
     watch_only: bool,
+    /// With what happened: ADDED, MODIFIED or DELETED.
+    #[arg(long)]
+    output_watch_events: bool,
     /// No line of headers.
     #[arg(long)]
     no_headers: bool,
@@ -43,6 +49,12 @@ pub struct Args {
     /// Nothing there is no error.
     #[arg(long)]
     ignore_not_found: bool,
+    /// A part of the objects: status, scale or resize.
+    #[arg(long)]
+    subresource: Option<String>,
+    /// Have the server make the table; no is of no effect.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    server_print: bool,
     /// A path of the API, printed as it comes.
     #[arg(long, value_name = "PATH")]
     raw: Option<String>,
@@ -69,7 +81,7 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
         let [part] = parts.as_slice() else {
             return Err(CliError::usage("you may only specify a single resource type"));
         };
-        return watch(args, session, part, format.as_ref()).await;
+        return watch::run(args, session, part, format.as_ref()).await;
     }
     match format {
         None | Some(Format::Wide) => tables(args, session, &parts, format.is_some()).await,
@@ -88,9 +100,13 @@ async fn parts(args: &Args, session: &Session) -> Result<Vec<Part>> {
         return Ok(parts);
     }
     if args.words.is_empty() {
-        return Err(CliError::usage(
-            "you must specify the type of resource to get. Use \"api-resources\" for a complete list of supported resources.",
-        ));
+        let program = &session.program;
+        eprintln!(
+            "You must specify the type of resource to get. Use \"{program} api-resources\" for a complete list of supported resources.\n"
+        );
+        return Err(CliError::usage(format!(
+            "Required resource not specified.\nUse \"{program} explain <resource>\" for a detailed description of that resource (e.g. {program} explain pods).\nSee '{program} get -h' for help and examples"
+        )));
     }
     match target::parse(&args.words, &resources).await? {
         Named::Objects(_) if !args.selection.is_empty() => {
@@ -100,8 +116,9 @@ async fn parts(args: &Args, session: &Session) -> Result<Vec<Part>> {
             Err(CliError::usage("a resource cannot be retrieved by name across all namespaces"))
         }
         Named::Objects(objects) => {
+            let sub = args.subresource.as_deref().map(|s| format!("/{s}")).unwrap_or_default();
             let part = |(resource, name): (Resource, String)| Part {
-                path: resource.object(&session.namespace, &name),
+                path: format!("{}{sub}", resource.object(&session.namespace, &name)),
                 resource,
                 name: Some(name),
             };
@@ -157,7 +174,7 @@ async fn tables(args: &Args, session: &Session, parts: &[Part], wide: bool) -> R
                 continue;
             }
         };
-        let mut rows = sorted(args, table)?;
+        let mut rows = sorted(args, if table["kind"] == "Table" { table } else { columns::plain(&table) })?;
         let lines = Columns::of(&rows, args, wide, several || args.show_kind, &part.resource);
         let cells: Vec<Vec<String>> = rows["rows"]
             .as_array_mut()
@@ -182,8 +199,10 @@ async fn tables(args: &Args, session: &Session, parts: &[Part], wide: bool) -> R
     output::write(&texts.join("\n"))?;
     if shown == 0 && errors.is_empty() && !args.ignore_not_found {
         let scoped = parts.iter().any(|p| p.resource.namespaced) && !args.selection.all_namespaces;
-        let place = if scoped { format!(" in {} namespace", session.namespace) } else { String::new() };
-        eprintln!("No resources found{place}.");
+        match scoped {
+            true => eprintln!("No resources found in {} namespace.", session.namespace),
+            false => eprintln!("No resources found"),
+        }
     }
     fail(errors)
 }
@@ -193,66 +212,6 @@ fn fail(mut errors: Vec<CliError>) -> Result<()> {
         0 => Ok(()),
         1 => Err(errors.remove(0)),
         _ => Err(CliError::Many(errors)),
-    }
-}
-
-/// Which cells of a server's table are printed, and what is added to them.
-struct Columns<'a> {
-    names: Vec<(usize, String)>,
-    args: &'a Args,
-    namespace: bool,
-    /// `deployment.apps/` in front of names.
-    prefix: String,
-}
-
-impl<'a> Columns<'a> {
-    fn of(table: &Value, args: &'a Args, wide: bool, with_kind: bool, resource: &Resource) -> Self {
-        let definitions = table["columnDefinitions"].as_array().map_or(&[][..], Vec::as_slice);
-        let names = definitions.iter().enumerate().filter(|(_, c)| wide || c["priority"].as_i64().unwrap_or(0) == 0);
-        let names = names.map(|(i, c)| (i, c["name"].as_str().unwrap_or_default().to_uppercase())).collect();
-        Self {
-            names,
-            args,
-            namespace: args.selection.all_namespaces && resource.namespaced,
-            prefix: if with_kind { resource.named("") } else { String::new() },
-        }
-    }
-    fn headers(&self) -> Vec<String> {
-        let namespace = self.namespace.then(|| "NAMESPACE".to_owned());
-        let mut all: Vec<String> = namespace.into_iter().chain(self.names.iter().map(|(_, n)| n.clone())).collect();
-        let short = |label: &String| label.rsplit('/').next().unwrap_or(label).to_uppercase();
-        all.extend(self.args.label_columns.iter().map(short));
-        all.extend(self.args.show_labels.then(|| "LABELS".to_owned()));
-        all
-    }
-    fn cells(&self, row: &Value) -> Vec<String> {
-        let metadata = &row["object"]["metadata"];
-        let mut all = Vec::new();
-        if self.namespace {
-            all.push(metadata["namespace"].as_str().unwrap_or_default().to_owned());
-        }
-        for (position, (index, _)) in self.names.iter().enumerate() {
-            let prefix = if position == 0 { self.prefix.as_str() } else { "" };
-            all.push(format!("{prefix}{}", cell(&row["cells"][*index])));
-        }
-        let labels = metadata["labels"].as_object();
-        for label in &self.args.label_columns {
-            all.push(labels.and_then(|l| l.get(label)).and_then(Value::as_str).unwrap_or_default().to_owned());
-        }
-        if self.args.show_labels {
-            let pairs = labels.into_iter().flatten().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()));
-            let pairs: Vec<String> = pairs.collect();
-            all.push(if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") });
-        }
-        all
-    }
-}
-
-fn cell(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.replace('\n', " "),
-        Value::Null => "<none>".to_owned(),
-        other => other.to_string(),
     }
 }
 
@@ -315,116 +274,10 @@ async fn objects(args: &Args, session: &Session, parts: &[Part], format: &Format
     if !args.output.show_managed_fields && matches!(format, Format::Json | Format::Yaml) {
         output::hide_managed_fields(&mut whole);
     }
-    output::write(&output::text(format, &whole, &label)?)?;
+    let text = match format {
+        Format::Columns(columns) => output::custom(columns, &whole, !args.no_headers)?,
+        _ => output::text(format, &whole, &label)?,
+    };
+    output::write(&text)?;
     fail(errors)
-}
-
-/// First what is there, then each change as a line of the same table.
-async fn watch(args: &Args, session: &Session, part: &Part, format: Option<&Format>) -> Result<()> {
-    let is_table = format.is_none_or(|f| *f == Format::Wide);
-    let accept = if is_table { TABLE } else { crate::connect::JSON };
-    let field = if is_table { "rows" } else { "items" };
-    let (base, mut query) =
-        part.path.split_once('?').map_or((part.path.clone(), Vec::new()), |(b, q)| (b.to_owned(), vec![q.to_owned()]));
-    let base = match &part.name {
-        Some(name) => {
-            query.push(format!("fieldSelector=metadata.name%3D{name}"));
-            base.strip_suffix(&format!("/{name}")).unwrap_or(&base).to_owned()
-        }
-        None => base,
-    };
-    let first = fetch(args, session, part, accept, field).await?;
-    let version = if part.name.is_some() && is_table {
-        first["rows"][0]["object"]["metadata"]["resourceVersion"].as_str()
-    } else {
-        first["metadata"]["resourceVersion"].as_str()
-    };
-    query.push(format!("watch=true&resourceVersion={}", version.unwrap_or_default()));
-    let mut printer =
-        Watched { args, part, format, widths: Vec::new(), headers: !args.no_headers, columns: Value::Null };
-    if !args.watch_only {
-        printer.print(&first)?;
-    } else if is_table {
-        printer.columns = first["columnDefinitions"].clone();
-    }
-    let request = Request::get(format!("{base}?{}", query.join("&")))
-        .header(http::header::ACCEPT, accept)
-        .body(Vec::new())
-        .map_err(|e| CliError::usage(e.to_string()))?;
-    let stream = session.client.request_stream(request).await.map_err(|e| CliError::of(e, &session.host))?;
-    let mut lines = Box::pin(stream.lines());
-    while let Some(line) = lines.next().await {
-        let event: Value = serde_json::from_str(&line?)?;
-        match event["type"].as_str() {
-            Some("ERROR") => return Err(CliError::answered(http::StatusCode::GONE, &event["object"].to_string())),
-            Some("BOOKMARK") => {}
-            _ => printer.print(&event["object"])?,
-        }
-    }
-    Ok(())
-}
-
-/// Prints tables one after the other as one: widths only grow.
-struct Watched<'a> {
-    args: &'a Args,
-    part: &'a Part,
-    format: Option<&'a Format>,
-    widths: Vec<usize>,
-    headers: bool,
-    columns: Value,
-}
-
-impl Watched<'_> {
-    fn print(&mut self, object: &Value) -> Result<()> {
-        match self.format.filter(|f| **f != Format::Wide) {
-            Some(format) => {
-                let items = object["items"].as_array().cloned().unwrap_or_else(|| vec![object.clone()]);
-                for mut item in items {
-                    output::hide_managed_fields(&mut item);
-                    let label = self.part.resource.named(item["metadata"]["name"].as_str().unwrap_or_default());
-                    let mut text = output::text(format, &item, &label)?;
-                    if *format == Format::Yaml {
-                        text.insert_str(0, "---\n");
-                    }
-                    output::write(&text)?;
-                }
-                Ok(())
-            }
-            None => self.rows(object),
-        }
-    }
-
-    fn rows(&mut self, table: &Value) -> Result<()> {
-        let mut table = table.clone();
-        // Only the first table of a watch says what its columns are.
-        if table["columnDefinitions"].as_array().is_some_and(|c| !c.is_empty()) {
-            self.columns = table["columnDefinitions"].clone();
-        } else {
-            table["columnDefinitions"] = self.columns.clone();
-        }
-        let columns = Columns::of(&table, self.args, self.format.is_some(), self.args.show_kind, &self.part.resource);
-        let mut rows: Vec<Vec<String>> =
-            table["rows"].as_array().into_iter().flatten().map(|r| columns.cells(r)).collect();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        if std::mem::take(&mut self.headers) {
-            rows.insert(0, columns.headers());
-        }
-        for row in &rows {
-            self.widths.resize(self.widths.len().max(row.len()), 0);
-            for (width, cell) in self.widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
-            }
-        }
-        let padded = |row: Vec<String>| {
-            let last = row.len().saturating_sub(1);
-            let cells = row.into_iter().zip(&self.widths).enumerate();
-            cells
-                .map(|(i, (cell, width))| if i == last { cell } else { format!("{cell:width$}   ") })
-                .collect::<String>()
-        };
-        let text: String = rows.into_iter().map(|row| padded(row) + "\n").collect();
-        output::write(&text)
-    }
 }

@@ -1,0 +1,55 @@
+//! The command line of a link named `kubectl`: the same verbs, and nothing of isopod's own.
+use crate::connect::Global;
+use crate::{DeleteArgs, Verb, usage};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+#[derive(clap::Parser)]
+#[command(
+    name = "kubectl",
+    about = "kubectl controls the Kubernetes cluster manager (isopod's implementation).",
+    max_term_width = 100,
+    arg_required_else_help = true,
+    subcommand_required = true
+)]
+pub struct Kubectl {
+    #[command(flatten)]
+    global: Global,
+    /// How much is logged: accepted, and of no effect.
+    #[arg(short, long = "v", global = true, value_name = "LEVEL", help_heading = "Cluster")]
+    verbosity: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Delete objects.
+    Delete(Box<DeleteArgs>),
+    /// What a shell needs to complete command lines.
+    Completion(crate::CompletionArgs),
+    #[command(flatten)]
+    Verb(Verb),
+}
+
+/// Whether a process was started through a link named `kubectl`.
+pub fn is_called(program: Option<&OsString>) -> bool {
+    program.and_then(|p| std::path::Path::new(p).file_name()).is_some_and(|name| name == "kubectl")
+}
+
+/// Reads and carries out one command line, without the program's name.
+pub async fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let parsed = match usage::parse::<Kubectl>("kubectl", args) {
+        Ok(parsed) => parsed,
+        Err(code) => return code,
+    };
+    let Kubectl { mut global, command, .. } = parsed.value;
+    global.command = parsed.path;
+    match command {
+        Command::Delete(args) => crate::run_delete(&args, &global).await,
+        Command::Completion(args) => {
+            crate::run_completion(&args, <Kubectl as clap::CommandFactory>::command(), "kubectl")
+        }
+        Command::Verb(verb) => crate::run(&verb, &global).await,
+    }
+}

@@ -1,0 +1,97 @@
+"""Runs each line of a file with two kubectls and compares stdout, stderr and exit code.
+
+parity.py KUBECTL OURS LINES [REGEX]: only lines that match REGEX, and with their differences printed whole.
+
+Ages, times and what differs between any two runs are made the same. Lines below `## write` run in a namespace for each (par-a, par-b), the
+others see the same objects. `~` at the beginning of a line: only exit code and whether something was said are compared.
+"""
+import difflib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+real, ours, lines, *only = sys.argv[1:]
+NOISE = [
+    (re.compile(r"/tmp/\w+/par(-[ab])?"), "CONFIG"),
+    (re.compile(r"par-[ab]"), "par-x"),
+    (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?"), "TIME"),
+    (re.compile(r"(\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d)"), "DATE"),
+    (re.compile(r"\b(\d+[smhd]){1,2}\b"), "AGE"),
+    (re.compile(r'("?(resourceVersion|uid|generation)"?: ?)"?[\w-]+"?'), r"\1X"),
+    (re.compile(r"(Resource Version|UID): +\S+"), r"\1: X"),
+    (re.compile(r"memcache.go.*\n"), ""),
+]
+
+
+def run(program, line, namespace):
+    env = dict(os.environ, KUBECONFIG=configs[namespace], PATH=os.path.dirname(program) + ":" + os.environ["PATH"])
+    command = ["timeout", "20", "bash", "-c", line]
+    done = subprocess.run(command, env=env, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+
+
+def configure(namespace):
+    """A kubeconfig whose context is in this namespace."""
+    path = os.path.join(work, namespace)
+    with open(path, "wb") as file:
+        file.write(subprocess.run([real, "config", "view", "--raw"], capture_output=True, check=True).stdout)
+    set_namespace = [real, "--kubeconfig", path, "config", "set-context", "--current", f"--namespace={namespace}"]
+    subprocess.run(set_namespace, capture_output=True, check=True)
+    return path
+
+
+def plain(text):
+    for pattern, replacement in NOISE:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def compare(line, writes):
+    loose = line.startswith("~")
+    line = line.lstrip("~ ")
+    theirs = run(real, line, "par-a" if writes else "par")
+    mine = run(ours, line, "par-b" if writes else "par")
+    if loose:
+        same = theirs[0] == mine[0] and bool(theirs[1]) == bool(mine[1])
+    else:
+        same = theirs[0] == mine[0] and plain(theirs[1]) == plain(mine[1]) and plain(theirs[2]) == plain(mine[2])
+    return same, theirs, mine
+
+
+def show(line, theirs, mine):
+    print(f"FAIL {line}")
+    if theirs[0] != mine[0]:
+        print(f"  exit code {theirs[0]}, ours {mine[0]}")
+    for stream in (1, 2):
+        name = ["", "stdout", "stderr"][stream]
+        a, b = plain(theirs[stream]).splitlines(), plain(mine[stream]).splitlines()
+        diff = list(difflib.unified_diff(a, b, f"{name} kubectl", f"{name} ours", lineterm="", n=0))
+        for text in diff if only else diff[:30]:
+            print(f"  {text[:300]}")
+
+
+work = tempfile.mkdtemp()
+configs = {namespace: configure(namespace) for namespace in ("par", "par-a", "par-b")}
+passed, failed, writes = 0, 0, False
+for line in open(lines, encoding="utf-8"):
+    line = line.rstrip("\n")
+    if line.startswith("## write"):
+        writes = True
+    if not line or line.startswith("#") or (only and not re.search(only[0], line)):
+        continue
+    # An age that turns into another between the two runs moves columns: look again.
+    for attempt in range(1 if writes else 3):
+        same, theirs, mine = compare(line, writes)
+        if same:
+            break
+    if same:
+        passed += 1
+    else:
+        failed += 1
+        show(line, theirs, mine)
+shutil.rmtree(work)
+print(f"{passed} passed, {failed} failed")
+sys.exit(1 if failed else 0)
