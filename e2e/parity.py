@@ -17,6 +17,7 @@ real, ours, lines, *only = sys.argv[1:]
 NOISE = [
     (re.compile(r"/tmp/\w+/par(-[ab])?"), "CONFIG"),
     (re.compile(r"par-[ab]"), "par-x"),
+    (re.compile(r"hollow-[12]"), "hollow-n"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?"), "TIME"),
     (re.compile(r"(\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d)"), "DATE"),
     (re.compile(r"\b(\d+[smhd]){1,2}\b"), "AGE"),
@@ -27,7 +28,7 @@ NOISE = [
 
 
 def run(program, line, namespace):
-    env = dict(os.environ, KUBECONFIG=configs[namespace], PATH=os.path.dirname(program) + ":" + os.environ["PATH"])
+    env = dict(os.environ, NODE=nodes[namespace], KUBECONFIG=configs[namespace], PATH=os.path.dirname(program) + ":" + os.environ["PATH"])
     command = ["timeout", "20", "bash", "-c", line]
     done = subprocess.run(command, env=env, capture_output=True, stdin=subprocess.DEVNULL, check=False)
     return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
@@ -74,6 +75,7 @@ def show(line, theirs, mine):
 
 
 work = tempfile.mkdtemp()
+nodes = {"par": "hollow-0", "par-a": "hollow-1", "par-b": "hollow-2"}
 configs = {namespace: configure(namespace) for namespace in ("par", "par-a", "par-b")}
 passed, failed, writes = 0, 0, False
 for line in open(lines, encoding="utf-8"):

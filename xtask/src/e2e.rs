@@ -1,9 +1,10 @@
 //! `cargo xtask e2e`: the acceptance scripts, which drive the release binary with clients we did not write.
 //!
 //! The scripts stand in `../shared/acceptance` beside the checkout and are copied nowhere: they are the judges, not ours to change.
-//! What we add to them is in `e2e/` here and uses their helpers.
+//! What we add to them is in `e2e/` here and uses their helpers. A name that ends with `@isopod` runs the script with a link named
+//! kubectl that leads to isopod, instead of with the real one.
 use crate::sh;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 
 #[derive(clap::Args, Default)]
@@ -13,7 +14,9 @@ pub struct Args {
 }
 
 /// What passes whole with this version, and so must go on passing.
-const PASSING: &[&str] = &["rollout", "clients", "zero-downtime", "tutorial"];
+const PASSING: &[&str] = &["rollout", "clients", "zero-downtime", "tutorial", "rollout@isopod", "parity"];
+/// Marks a script that isopod's own commands drive.
+const OWN: &str = "@isopod";
 
 fn acceptance() -> Result<PathBuf> {
     let dir = sh::root().join("../shared/acceptance");
@@ -23,17 +26,33 @@ fn acceptance() -> Result<PathBuf> {
     Ok(dir)
 }
 
+/// A link named kubectl to the release binary.
+fn link() -> Result<PathBuf> {
+    let dir = sh::root().join("target/own");
+    std::fs::create_dir_all(&dir).with_context(|| dir.display().to_string())?;
+    let link = dir.join("kubectl");
+    if link.symlink_metadata().is_ok() {
+        std::fs::remove_file(&link).with_context(|| link.display().to_string())?;
+    }
+    std::os::unix::fs::symlink("../release/isopod", &link).with_context(|| link.display().to_string())?;
+    Ok(link)
+}
+
 pub fn run(args: &Args) -> Result<()> {
     let dir = acceptance()?;
     sh::run(sh::cargo(&["build", "--release", "--package", "isopod"]))?;
     let wanted: Vec<&str> =
         if args.scripts.is_empty() { PASSING.to_vec() } else { args.scripts.iter().map(String::as_str).collect() };
-    for script in wanted {
+    for name in wanted {
+        let (script, own) = name.strip_suffix(OWN).map_or((name, false), |script| (script, true));
         let file = format!("{script}.sh");
         let theirs = dir.join(&file);
         let path = if theirs.is_file() { theirs } else { sh::root().join("e2e").join(&file) };
         let mut command = sh::command("bash", &[&path.to_string_lossy()]);
         command.env("ACCEPTANCE", &dir);
+        if own {
+            command.env("KUBECTL", link()?);
+        }
         sh::run(command)?;
     }
     Ok(())

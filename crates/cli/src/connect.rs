@@ -82,6 +82,8 @@ impl Global {
         self.identity.apply(&mut config)?;
         // Watches and logs last as long as they last; only a limit that the person set ends a request.
         config.read_timeout = None;
+        // What the server answers is told at once: a person can ask again.
+        config.default_retry = false;
         config.headers.extend(self.headers());
         let explicit = self.namespace.is_some();
         let namespace = self.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());

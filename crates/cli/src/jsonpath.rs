@@ -47,6 +47,8 @@ enum Comparison {
 /// Why a template is none, or does not fit an object.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonPathError {
+    #[error("unclosed action")]
+    Unclosed,
     #[error("unterminated {0}")]
     Unterminated(&'static str),
     #[error("unrecognized character in action: {0:?}")]
@@ -161,7 +163,7 @@ impl<'a> Reader<'a> {
 
     fn close(&mut self) -> Result<()> {
         self.spaces();
-        if self.eat("}") { Ok(()) } else { Err(JsonPathError::Unterminated("action")) }
+        if self.eat("}") { Ok(()) } else { Err(JsonPathError::Unclosed) }
     }
 
     fn action(&mut self, pieces: &mut Vec<Piece>) -> Result<()> {
@@ -171,7 +173,7 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
             match self.rest.chars().next() {
-                None => return Err(JsonPathError::Unterminated("action")),
+                None => return Err(JsonPathError::Unclosed),
                 Some(quote @ ('"' | '\'')) => pieces.push(Piece::Text(self.quoted(quote)?)),
                 _ => pieces.push(Piece::Path(self.path()?)),
             }

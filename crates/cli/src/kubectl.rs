@@ -23,6 +23,7 @@ pub struct Kubectl {
 }
 
 #[derive(clap::Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, and it lives as long as the process")]
 enum Command {
     /// Delete objects.
     Delete(Box<DeleteArgs>),

@@ -74,7 +74,7 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
         eprintln!("No resources found in {} namespace.", session.namespace);
         return Ok(());
     }
-    let query = query(args)?;
+    let query = query(args, session)?;
     let mut sources = Vec::new();
     for pod in &pods {
         sources.extend(sources_of(args, session, pod, &query)?);
@@ -187,7 +187,7 @@ fn sources_of(args: &Args, session: &Session, pod: &Value, query: &[(&str, Strin
 }
 
 /// What the flags ask of the server (`PodLogOptions`).
-fn query(args: &Args) -> Result<Vec<(&'static str, String)>> {
+fn query(args: &Args, session: &Session) -> Result<Vec<(&'static str, String)>> {
     let mut query = Vec::new();
     let mut flag = |name, on: bool| {
         if on {
@@ -201,7 +201,8 @@ fn query(args: &Args) -> Result<Vec<(&'static str, String)>> {
     if let Some(since) = &args.since {
         let length = crate::duration::parse(since).ok_or_else(|| {
             let problem = crate::duration::problem(since);
-            CliError::usage(format!("invalid argument {since:?} for \"--since\" flag: {problem}"))
+            let help = format!("See '{} logs --help' for usage.", session.program);
+            CliError::usage(format!("invalid argument {since:?} for \"--since\" flag: {problem}\n{help}"))
         })?;
         // Whole seconds, rounded up, as kubectl has it.
         let seconds = length.as_secs() + u64::from(length.subsec_nanos() > 0);

@@ -154,7 +154,7 @@ fn addresses(names: &[String]) -> Result<Vec<IpAddr>> {
         match name.parse::<IpAddr>() {
             Ok(address) => all.push(address),
             Err(_) if name == "localhost" => {
-                all.extend([IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()])
+                all.extend([IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()]);
             }
             Err(_) => return Err(CliError::usage(format!("{name} is not a valid IP"))),
         }

@@ -187,8 +187,7 @@ impl<'a> Reader<'a> {
     }
 
     fn short(&mut self, word: &str, cluster: &str, rest: &mut std::slice::Iter<'_, OsString>) -> Result<(), Wrong> {
-        let mut letters = cluster.char_indices();
-        while let Some((at, letter)) = letters.next() {
+        for (at, letter) in cluster.char_indices() {
             let tail = cluster.get(at + letter.len_utf8()..).unwrap_or_default();
             if letter == 'h' {
                 self.out.push("--help".into());

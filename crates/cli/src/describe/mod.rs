@@ -67,13 +67,14 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
             session.program
         )));
     }
-    let (targets, mut errors) = choose(args, session).await?;
+    let (targets, mut errors, by_prefix) = choose(args, session).await?;
     let describer = Describer { session, now: jiff::Timestamp::now() };
     // Of many objects kubectl leaves the events out, unless they are asked for.
     let with_events = args.show_events.unwrap_or(targets.len() == 1);
     let mut first = true;
     for target in &targets {
         match describe(&describer, target, with_events).await {
+            Ok(text) if by_prefix => output::write(&format!("{text}\n"))?,
             Ok(text) => {
                 let space = if std::mem::take(&mut first) { "" } else { "\n\n" };
                 output::write(&format!("{space}{text}"))?;
@@ -89,14 +90,18 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     if errors.is_empty() { Ok(()) } else { Err(CliError::Many(errors)) }
 }
 
-/// What the words name; a name that is none may be the beginning of several.
-async fn choose(args: &Args, session: &Session) -> Result<(Vec<Target>, Vec<CliError>)> {
+/// What the words name; a name that is none may be the beginning of several, which is told.
+async fn choose(args: &Args, session: &Session) -> Result<(Vec<Target>, Vec<CliError>, bool)> {
+    let whole = async || {
+        let (found, errors) = target::fetch(session, &args.words, &args.selection, &args.files, true).await?;
+        Ok((found, errors, false))
+    };
     if !args.files.is_empty() {
-        return target::fetch(session, &args.words, &args.selection, &args.files, true).await;
+        return whole().await;
     }
     let resources = Resources::new(session);
     let Named::Objects(objects) = target::parse(&args.words, &resources).await? else {
-        return target::fetch(session, &args.words, &args.selection, &args.files, true).await;
+        return whole().await;
     };
     if !args.selection.is_empty() {
         return Err(CliError::usage("name cannot be provided when a selector is specified"));
@@ -104,13 +109,14 @@ async fn choose(args: &Args, session: &Session) -> Result<(Vec<Target>, Vec<CliE
     if args.selection.all_namespaces {
         return Err(CliError::usage("a resource cannot be retrieved by name across all namespaces"));
     }
-    let (mut found, mut errors) = (Vec::new(), Vec::new());
+    let (mut found, mut errors, mut is_prefix) = (Vec::new(), Vec::new(), false);
     let by_prefix = !args.words.iter().any(|w| w.contains('/')) && args.words.len() == 2;
     for (resource, name) in objects {
         match session.get(&resource.object(&session.namespace, &name)).await {
             Ok(object) => found.push(Target { namespace: session.namespace.clone(), resource, name, object }),
             Err(error) if error.is_not_found() && by_prefix => {
                 let all = target::list(session, &resource, &Selection::default()).await?;
+                is_prefix = true;
                 let before = found.len();
                 found.extend(all.into_iter().filter(|t| t.name.starts_with(&name)));
                 if found.len() == before {
@@ -120,7 +126,7 @@ async fn choose(args: &Args, session: &Session) -> Result<(Vec<Target>, Vec<CliE
             Err(error) => errors.push(error),
         }
     }
-    Ok((found, errors))
+    Ok((found, errors, is_prefix))
 }
 
 async fn describe(d: &Describer<'_>, target: &Target, with_events: bool) -> Result<String> {

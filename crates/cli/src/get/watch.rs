@@ -65,7 +65,9 @@ impl Watched<'_> {
             Some(format) => {
                 let items = object["items"].as_array().cloned().unwrap_or_else(|| vec![object.clone()]);
                 for mut item in items {
-                    if !self.args.output.show_managed_fields {
+                    // An event is written as the server sent it, as Go has it.
+                    let whole = self.args.output_watch_events && *format == Format::Json;
+                    if !self.args.output.show_managed_fields && !whole {
                         output::hide_managed_fields(&mut item);
                     }
                     item["apiVersion"] = self.part.resource.api_version().into();
