@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(show("jsonpath={.metadata.name}"), "a");
         assert_eq!(
             show("custom-columns=NAME:.metadata.name,L:.metadata.labels,N:.n,X:.x"),
-            "NAME  L          N       X\na     map[x:1]   [1 2]   <none>\n"
+            "NAME   L          N       X\na      map[x:1]   [1 2]   <none>\n"
         );
         assert!(show("json").starts_with("{\n    \"kind\": \"Pod\""));
         assert!("table".parse::<Format>().unwrap_err().contains("unable to match a printer"));

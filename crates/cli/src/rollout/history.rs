@@ -2,10 +2,10 @@
 use super::Which;
 use super::revisions::{self, Revision};
 use crate::connect::Session;
+use crate::describe;
 use crate::error::{CliError, Result};
 use crate::output::{self, Output};
 use crate::target::Target;
-use crate::describe;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {

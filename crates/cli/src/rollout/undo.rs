@@ -2,11 +2,11 @@
 use super::Which;
 use super::revisions::{self, Revision};
 use crate::connect::Session;
+use crate::describe;
 use crate::dry_run::{DryRun, Mode};
 use crate::error::{CliError, Result};
 use crate::output::Output;
 use crate::target::Target;
-use crate::describe;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
