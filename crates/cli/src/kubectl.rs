@@ -54,3 +54,28 @@ pub async fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Verb(verb) => crate::run(&verb, &global).await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory as _, Parser as _};
+
+    #[test]
+    fn arguments_do_not_collide() {
+        Kubectl::command().debug_assert();
+    }
+
+    /// `config` has flags of its own with the names of global ones.
+    #[test]
+    fn flags_of_config_are_read_beside_the_global_ones() {
+        let lines = [
+            "kubectl config set-credentials me --token=t",
+            "kubectl config set-cluster here --server=https://x --certificate-authority=/ca --insecure-skip-tls-verify",
+            "kubectl --token=t get pods -s https://x",
+        ];
+        for line in lines {
+            let parsed = Kubectl::try_parse_from(line.split(' '));
+            assert!(parsed.is_ok(), "{line}: {:?}", parsed.err().map(|e| e.to_string()));
+        }
+    }
+}
