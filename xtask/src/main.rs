@@ -5,6 +5,7 @@
 mod bench;
 mod e2e;
 mod pages;
+mod phrases;
 mod protobuf;
 mod schema;
 mod sh;

@@ -2,8 +2,9 @@
 //!
 //! - a `//!` opens every source file, and no file is longer than [`LONGEST`] lines (tests: [`LONGEST_TEST`]);
 //! - crates import only crates below them (DESIGN.md, "Floors of the house");
+//! - every phrase of the table of promises has a test that exists ([`phrases`]);
 //! - no `todo!`, no ignored tests without a reason, one crypto provider.
-use crate::sh;
+use crate::{phrases, sh};
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
@@ -34,6 +35,7 @@ pub fn run() -> Result<()> {
     }
     check_floors(&mut complaints)?;
     check_crypto(&mut complaints)?;
+    phrases::check(&mut complaints)?;
     if !complaints.is_empty() {
         bail!("tidy:\n  {}", complaints.join("\n  "));
     }

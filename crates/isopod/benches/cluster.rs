@@ -21,6 +21,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::Cluster;
+use support::figures::{ms, percentile, say};
 
 const PODS: usize = 10_000;
 
@@ -28,19 +29,6 @@ fn fresh() -> (Cluster, Duration) {
     let cluster = Cluster::new(&[]);
     let took = cluster.up();
     (cluster, took)
-}
-
-fn say(what: &str, figure: &str) {
-    println!("{what:<72} {figure}");
-}
-
-fn percentile(sorted: &[Duration], share: f64) -> Duration {
-    let at = ((sorted.len() as f64 - 1.0) * share).round() as usize;
-    sorted.get(at).copied().unwrap_or_default()
-}
-
-fn ms(d: Duration) -> String {
-    format!("{:.2} ms", d.as_secs_f64() * 1000.0)
 }
 
 fn start_up() {

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use isopod_runtime::{ContainerId, EnvVar, Mount};
 use k8s_openapi::api::core::v1::{Container, Pod};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The volumes of pods.
@@ -14,6 +15,11 @@ pub trait Volumes: Send + Sync + 'static {
     /// What to mount into one container: `volumeMounts` with sub paths, read-only and propagation resolved. `env` is the
     /// container's, for `subPathExpr`. Volumes are prepared.
     async fn mounts(&self, pod: &Pod, container: &Container, env: &[EnvVar]) -> Result<Vec<Mount>, VolumeError>;
+    /// Bytes that the pod's emptyDir volumes take on disk, by name.
+    async fn used(&self, pod: &Pod) -> BTreeMap<String, u64> {
+        let _without_disk = pod;
+        BTreeMap::new()
+    }
     /// Takes them away; what persists stays. Idempotent.
     async fn remove(&self, uid: &str) -> Result<(), VolumeError>;
     /// Uids of pods that have something here: to be compared with the pods that exist, at start.

@@ -94,18 +94,25 @@ impl Cgroups {
         directories.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect()
     }
 
-    /// Sets limits. What this kernel does not have is passed over; what it refuses is told.
+    /// Sets the limits of a container.
     pub fn limit(&self, path: &str, resources: &Resources) -> Result<()> {
+        self.limit_group(path, resources)?;
+        if self.is_v2() {
+            // As the kubelet: one process killed for memory takes its container with it.
+            self.write(path, "memory.oom.group", "1");
+        }
+        Ok(())
+    }
+
+    /// Sets limits of a cgroup above others. What this kernel does not have is passed over, and so is a cgroup that is not there; what
+    /// the kernel refuses is told.
+    pub fn limit_group(&self, path: &str, resources: &Resources) -> Result<()> {
         for (file, value) in self.layout.limits(path, resources)? {
             match fs::write(&file, &value) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(unavailable(&format!("write {value:?} to {}", file.display()), &error)),
                 Ok(()) => {}
             }
-        }
-        if let Layout::V2(_) = self.layout {
-            // As the kubelet: one process killed for memory takes its container with it.
-            self.write(path, "memory.oom.group", "1");
         }
         Ok(())
     }

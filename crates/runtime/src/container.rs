@@ -35,6 +35,9 @@ pub struct ContainerConfig {
     /// Made if missing. `/` when empty.
     pub cwd: PathBuf,
     pub mounts: Vec<Mount>,
+    /// Sees the processes of this running container of the same sandbox, in place of its own or the sandbox's (CRI
+    /// `NamespaceMode::TARGET`).
+    pub pid_of: Option<ContainerId>,
     pub security: Security,
     pub resources: Resources,
     pub rlimits: Vec<Rlimit>,

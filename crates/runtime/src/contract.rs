@@ -69,6 +69,13 @@ pub trait Runtime: Send + Sync + 'static {
     /// Changes the limits of a created or running container; fields that are none are left as they are.
     async fn update_resources(&self, id: &ContainerId, resources: Resources) -> Result<()>;
 
+    /// Limits a cgroup in which others are: a pod's ([`SandboxConfig::cgroup_parent`]) or one above it. One that is not there is passed
+    /// over. The CRI leaves these to the kubelet, which is why a runtime may do nothing.
+    async fn limit_group(&self, cgroup: &str, resources: &Resources) -> Result<()> {
+        let _kept_by_others = (cgroup, resources);
+        Ok(())
+    }
+
     /// Runs a command to its end in a running container.
     async fn exec_sync(&self, id: &ContainerId, command: Command) -> Result<Output>;
 

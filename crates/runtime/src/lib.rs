@@ -28,7 +28,7 @@
 //! - What version 1 of the protocol says means the same for ever.
 //!
 //! # Deliberately absent
-//! Checkpoints, user namespaces, AppArmor and SELinux profiles, seccomp profiles from files, pausing. On cgroup v2 no device
+//! Checkpoints, user namespaces, AppArmor and SELinux profiles, pausing. On cgroup v2 no device
 //! program is loaded: the root is mounted `nodev` and `CAP_MKNOD` is not given instead.
 #![allow(unsafe_code, reason = "forks, passes descriptors and calls the kernel; each place says why it is sound")]
 
@@ -37,6 +37,7 @@ pub mod cgroups;
 mod container;
 mod contract;
 pub mod cri_log;
+mod disk;
 mod error;
 pub mod etc;
 pub mod fake;
@@ -57,6 +58,7 @@ pub use container::{
     MountSource, ProcMount, Propagation, Resources, Rlimit, Seccomp, Security, Stats, User,
 };
 pub use contract::{CgroupVersion, Event, Runtime, RuntimeInfo};
+pub use disk::disk_usage;
 pub use error::{Result, RuntimeError};
 pub use sandbox::{
     DnsConfig, HostAlias, IpcNamespace, NetworkNamespace, PidNamespace, SandboxConfig, SandboxId, SandboxState,

@@ -1,4 +1,5 @@
 //! A sandbox: what the containers of one pod share. Namespaces, name, addresses, a parent cgroup and one supervisor.
+use crate::Resources;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
@@ -42,6 +43,8 @@ pub struct SandboxConfig {
     pub cgroup_parent: String,
     /// Container logs with a relative path go below it.
     pub log_directory: PathBuf,
+    /// Limits of the pod's cgroup: for all its containers and its supervisor together.
+    pub resources: Resources,
 }
 
 /// Whose network a sandbox has.

@@ -1,6 +1,7 @@
 //! A cluster of the built binary in a directory of its own, removed with everything it started when it is dropped; and what /proc says
 //! of its server.
 #![allow(dead_code, reason = "each test and bench uses its part")]
+pub mod figures;
 pub mod machine;
 
 use serde_json::Value;
@@ -18,6 +19,10 @@ impl Cluster {
     pub fn new(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         Self { dir, flags: flags.iter().map(|f| (*f).to_owned()).collect() }
+    }
+    /// On another file system.
+    pub fn new_in(directory: &std::path::Path) -> Self {
+        Self { dir: tempfile::tempdir_in(directory).expect("a temporary directory"), flags: Vec::new() }
     }
     pub fn up(&self) -> Duration {
         let file = self.kubeconfig();

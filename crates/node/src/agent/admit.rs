@@ -1,12 +1,11 @@
 //! Whether this node takes a new pod (the kubelet's admission, `pkg/kubelet/lifecycle/predicate.go`): the scheduler may have
 //! decided on stale news, or somebody has set `spec.nodeName` by hand. Pure.
+use super::amounts::{Amounts, Side, measure, total};
 use super::container::resources::{Qos, qos};
 use super::node::status::Pressure;
 use super::sandbox::host_ports;
 use crate::volumes::downward::Allocatable;
-use isopod_api::k8s::api::core::v1::{Container, Pod, PodSpec};
-use isopod_api::quantity;
-use std::collections::BTreeMap;
+use isopod_api::k8s::api::core::v1::{Pod, PodSpec};
 
 /// Reason and message of a refusal. `others` are the pods that are here already.
 pub(super) fn refuse(
@@ -64,70 +63,19 @@ fn pressed(pod: &Pod, spec: &PodSpec, pressure: Pressure) -> Option<&'static str
     pressure.pids.then_some("PIDPressure")
 }
 
-/// Thousandths of cores, bytes, pods.
-type Amounts = BTreeMap<String, i64>;
-
-fn requests(container: &Container) -> Amounts {
-    let list = container.resources.as_ref().and_then(|r| r.requests.as_ref()).into_iter().flatten();
-    list.filter_map(|(name, text)| Some((name.clone(), measure(name, &text.0)?))).collect()
-}
-
-fn measure(name: &str, text: &str) -> Option<i64> {
-    let quantity = text.parse::<quantity::Quantity>().ok()?;
-    Some(if name == "cpu" { quantity.milli_value() } else { quantity.value() })
-}
-
-fn add(to: &mut Amounts, what: &Amounts) {
-    for (name, amount) in what {
-        let sum = to.entry(name.clone()).or_default();
-        *sum = sum.saturating_add(*amount);
-    }
-}
-
-/// What a pod needs at its worst moment (KEP-753): all main containers and sidecars together, or one init container with the
-/// sidecars started before it.
+/// What a pod needs here, its place included.
 fn needs(spec: &PodSpec) -> Amounts {
-    let mut all = Amounts::new();
-    for container in &spec.containers {
-        add(&mut all, &requests(container));
-    }
-    let (mut sidecars, mut peak) = (Amounts::new(), Amounts::new());
-    for container in spec.init_containers.iter().flatten() {
-        let own = requests(container);
-        if super::observed::is_sidecar(container) {
-            add(&mut sidecars, &own);
-            add(&mut all, &own);
-        }
-        let mut moment = sidecars.clone();
-        if !super::observed::is_sidecar(container) {
-            add(&mut moment, &own);
-        }
-        for (name, amount) in moment {
-            let most = peak.entry(name).or_default();
-            *most = amount.max(*most);
-        }
-    }
-    for (name, amount) in peak {
-        let sum = all.entry(name).or_default();
-        *sum = amount.max(*sum);
-    }
-    for (name, text) in spec.overhead.iter().flatten() {
-        let sum = all.entry(name.clone()).or_default();
-        *sum = sum.saturating_add(measure(name, &text.0).unwrap_or(0));
-    }
+    let mut all = total(spec, Side::Requests);
     all.insert("pods".to_owned(), 1);
     all
 }
 
 /// The first resource there is not enough of: name, asked, used, capacity.
 fn lacks(spec: &PodSpec, others: &[&Pod], allocatable: &Allocatable) -> Option<(String, i64, i64, i64)> {
-    let mut used = Amounts::new();
-    for other in others.iter().filter_map(|p| p.spec.as_ref()) {
-        add(&mut used, &needs(other));
-    }
+    let taken: Vec<Amounts> = others.iter().filter_map(|p| p.spec.as_ref()).map(needs).collect();
     for (name, asked) in needs(spec).into_iter().filter(|(_, asked)| *asked > 0) {
         let there = allocatable.get(&name).and_then(|t| measure(&name, &t.0)).unwrap_or(0);
-        let used = used.get(&name).copied().unwrap_or(0);
+        let used = taken.iter().filter_map(|t| t.get(&name)).fold(0_i64, |sum, amount| sum.saturating_add(*amount));
         if asked.saturating_add(used) > there {
             return Some((name, asked, used, there));
         }
@@ -173,14 +121,5 @@ mod tests {
         assert_eq!(decide(asks("0"), &[], disk).as_deref(), Some(message));
         let memory = Pressure { memory: true, ..free };
         assert_eq!(decide(asks("1"), &[], memory), None, "only best-effort pods are refused for memory");
-    }
-
-    #[test]
-    fn the_worst_moment_counts() {
-        let container = |cpu: &str, policy: Value| json!({"name": "x", "restartPolicy": policy, "resources": {"requests": {"cpu": cpu}}});
-        let spec = json!({"containers": [container("1", json!(null))],
-            "initContainers": [container("500m", json!("Always")), container("2", json!(null))]});
-        let spec: PodSpec = serde_json::from_value(spec).unwrap();
-        assert_eq!(needs(&spec).get("cpu"), Some(&2500));
     }
 }

@@ -1,5 +1,7 @@
 //! What all workers of a node share.
 use super::AgentConfig;
+use super::container::resources;
+use super::memory::Eviction;
 use super::node::machine::Machine;
 use super::node::status::{Pressure, allocatable};
 use super::observed::Kind;
@@ -14,7 +16,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 /// Containers of all pods that are being made at once: more would only wait for each other's disk and CPU.
 const STARTS: usize = 16;
@@ -32,6 +34,10 @@ pub(super) struct Context {
     pub starts: Semaphore,
     /// Whose sandbox is whose, for the runtime's events.
     pub sandboxes: Mutex<HashMap<SandboxId, String>>,
+    /// Pods that have to go, by uid, until they have gone.
+    pub evictions: Mutex<HashMap<String, Eviction>>,
+    /// There is a new one.
+    pub evicted: Notify,
     /// Pods that have a place here, by uid.
     admitted: Mutex<HashMap<String, Arc<Pod>>>,
 }
@@ -50,6 +56,8 @@ impl Context {
             services: config.reflectors.of::<Service>(),
             starts: Semaphore::new(STARTS),
             sandboxes: Mutex::default(),
+            evictions: Mutex::default(),
+            evicted: Notify::new(),
             admitted: Mutex::default(),
             config,
             recorder,
@@ -88,6 +96,20 @@ impl Context {
     /// A pod gives up its place.
     pub fn leave(&self, uid: &str) {
         self.admitted.lock().remove(uid);
+        self.evictions.lock().remove(uid);
+    }
+
+    /// The cgroups of the QoS classes follow the pods that are here. Best effort: without it pods only share less well.
+    pub async fn limit_classes(&self) {
+        let classes = {
+            let admitted = self.admitted.lock();
+            resources::of_classes(&self.config.cgroup_root, admitted.values().map(|pod| &**pod))
+        };
+        for (cgroup, limits) in classes {
+            if let Err(error) = self.config.runtime.limit_group(&cgroup, &limits).await {
+                tracing::debug!(cgroup, %error, "could not set the limits of a class");
+            }
+        }
     }
 
     pub fn profiles(&self) -> PathBuf {

@@ -37,10 +37,9 @@ fn plan(
         return Vec::new();
     }
     let mut to_free = used.saturating_sub(room.disk_bytes / 100 * LOW);
-    let is_used = |i: &Image| in_use.contains(&i.id) || i.digests.iter().any(|d| in_use.contains(d));
     let old = |i: &Image| seen.get(&i.id).is_some_and(|s| now.duration_since(s.first) >= YOUNGEST);
     let mut candidates: Vec<&Image> =
-        images.iter().filter(|i| !i.digests.is_empty() && !is_used(i) && old(i)).collect();
+        images.iter().filter(|i| !i.digests.is_empty() && !is_used(i, in_use) && old(i)).collect();
     candidates.sort_by_key(|i| (seen.get(&i.id).map(|s| s.used), i.id.clone()));
     let mut out = Vec::new();
     for image in candidates {
@@ -65,23 +64,42 @@ pub(super) async fn keep(ctx: &Context, shutdown: CancellationToken) {
     }
 }
 
-async fn collect(ctx: &Context, seen: &mut BTreeMap<String, Seen>) {
+/// All images, and the ids of those that containers use. Without knowing what is in use nothing is removed.
+async fn look(ctx: &Context) -> Option<(Vec<Image>, BTreeSet<String>)> {
     let (images, containers) =
         tokio::join!(ctx.config.images.list(), async { ctx.config.runtime.containers(None).await });
-    // Without knowing what is in use nothing is removed.
-    let (Ok(images), Ok(containers)) = (images, containers) else { return };
+    let containers = containers.ok()?;
+    let in_use = containers.iter().filter_map(|c| c.config.labels.get(label::IMAGE_ID).cloned()).collect();
+    Some((images.ok()?, in_use))
+}
+
+fn is_used(image: &Image, in_use: &BTreeSet<String>) -> bool {
+    in_use.contains(&image.id) || image.digests.iter().any(|d| in_use.contains(d))
+}
+
+async fn collect(ctx: &Context, seen: &mut BTreeMap<String, Seen>) {
+    let Some((images, in_use)) = look(ctx).await else { return };
     let now = Timestamp::now();
-    let in_use: BTreeSet<String> =
-        containers.iter().filter_map(|c| c.config.labels.get(label::IMAGE_ID).cloned()).collect();
     seen.retain(|id, _| images.iter().any(|i| i.id == *id));
     for image in &images {
         let entry = seen.entry(image.id.clone()).or_insert(Seen { first: now, used: now });
-        if in_use.contains(&image.id) || image.digests.iter().any(|d| in_use.contains(d)) {
+        if is_used(image, &in_use) {
             entry.used = now;
         }
     }
     let room = Room::look(&ctx.config.data_dir);
-    for id in plan(&room, &images, &in_use, seen, now) {
+    remove(ctx, plan(&room, &images, &in_use, seen, now)).await;
+}
+
+/// All that no container uses and a registry has, whatever their age: the disk is full (`DeleteUnusedImages`).
+pub(super) async fn remove_unused(ctx: &Context) {
+    let Some((images, in_use)) = look(ctx).await else { return };
+    let unused = images.iter().filter(|i| !i.digests.is_empty() && !is_used(i, &in_use));
+    remove(ctx, unused.map(|i| i.id.clone()).collect()).await;
+}
+
+async fn remove(ctx: &Context, ids: Vec<String>) {
+    for id in ids {
         match ctx.config.images.remove(&id).await {
             Ok(freed) => tracing::info!(image = id, freed, "removed an unused image: the disk is getting full"),
             Err(error) => {

@@ -53,6 +53,17 @@ pub struct StartError {
     pub message: String,
 }
 
+/// Why a pod is ended though its containers would go on: refused, past its deadline, or evicted. Its status keeps reason and message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Eviction {
+    pub reason: String,
+    pub message: String,
+    /// Seconds; the pod's own when none.
+    pub grace: Option<u64>,
+    /// For the machine's sake, not by its own fault (`DisruptionTarget`, KEP-3329).
+    pub disrupted: bool,
+}
+
 /// A failed start, and when the next is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -92,8 +103,8 @@ pub struct Memory {
     pub told: BTreeSet<ContainerId>,
     /// Every proxy sends connections here.
     pub routable: bool,
-    /// The agent has seen this pod without its sandbox having been there: it is not adopted.
-    pub evicted: Option<StartError>,
+    /// It has to end before its time.
+    pub evicted: Option<Eviction>,
 }
 
 /// Restart back-offs are remembered by container and what it runs: a new image starts anew (`getStableKey`).

@@ -8,7 +8,7 @@
 //! | [`status`] | what to show: the PodStatus, a pure function of the same |
 //! | [`container`], [`sandbox`], `dns` | spec + image + node → what the runtime is asked for; pure |
 //! | `setup`, `start`, `stop`, `hook`, `pull`, `probe` | the doing; each ends in an answer that the worker hears |
-//! | `admit`, `gc` | pods that do not fit; images that nobody uses |
+//! | `admit`, `evict`, `gc` | pods that do not fit; pods that have to go; images that nobody uses |
 //!
 //! Invariants:
 //! - **Truth is in runtime and API.** An agent may be killed at any line; the next one finds sandboxes by pod uid, containers by
@@ -19,11 +19,13 @@
 //!
 //! [`Agent::run`] wires it, [`Agent`] is what the streaming server asks ([`Running`]).
 mod admit;
+mod amounts;
 pub mod container;
 mod context;
 mod dns;
 mod doubt;
 mod events;
+mod evict;
 mod gc;
 mod hook;
 mod image_volumes;
@@ -129,6 +131,7 @@ impl Agent {
             images: Arc::clone(&config.images),
             recorder: recorder.clone(),
             pressure: Arc::clone(&pressure),
+            seen: Mutex::default(),
         };
         let context = Context::new(
             Arc::clone(config),
@@ -141,7 +144,8 @@ impl Agent {
         let pods = config.reflectors.selected::<Pod>(Selection::on_node(&config.node_name));
         let context = Arc::new(context);
         let follow = pods::follow(Arc::clone(&context), pods, shutdown.clone());
-        tokio::join!(keeper.keep(shutdown.clone()), follow, gc::keep(&context, shutdown));
+        let (images, evictions) = (gc::keep(&context, shutdown.clone()), evict::keep(&context, shutdown.clone()));
+        tokio::join!(keeper.keep(shutdown), follow, images, evictions);
     }
 }
 

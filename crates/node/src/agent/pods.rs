@@ -72,8 +72,10 @@ pub(super) async fn follow(ctx: Arc<Context>, pods: Reflector<Pod>, shutdown: Ca
     this.remove_orphans().await;
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
     housekeeping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let ctx = Arc::clone(&this.ctx);
     loop {
         tokio::select! {
+            () = ctx.evicted.notified() => this.nudge_all(),
             _ = housekeeping.tick() => this.housekeep().await,
             // Workers are aborted with the set: what runs goes on running.
             () = shutdown.cancelled() => return,
@@ -231,6 +233,7 @@ impl Pods {
     /// A sandbox whose supervisor was still beginning when an earlier agent was killed comes to light only after this one has taken
     /// over: by then its pod is gone, or has another.
     async fn housekeep(&mut self) {
+        self.ctx.limit_classes().await;
         let Ok(all) = self.ctx.config.runtime.sandboxes().await else { return };
         let now = Timestamp::now();
         let mut orphans: BTreeMap<String, Vec<SandboxStatus>> = BTreeMap::new();

@@ -109,6 +109,7 @@ pub fn config(pod: &Pod, attempt: u32, s: &Surroundings<'_>) -> Result<(SandboxC
         sysctls: sysctls.into_iter().map(|s| (s.name.replace('/', "."), s.value)).collect(),
         cgroup_parent: resources::cgroup(s.cgroup_root, pod),
         log_directory: log_directory(s.data_dir, pod),
+        resources: resources::of_pod(pod),
     };
     Ok((config, missing))
 }

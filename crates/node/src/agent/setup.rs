@@ -79,6 +79,7 @@ pub(super) async fn make(
         Err(error) => return Err(failed(&error)),
     };
     ctx.sandboxes.lock().insert(id.clone(), uid.clone());
+    ctx.limit_classes().await;
     let status = runtime.sandbox(&id).await.map_err(|e| failed(&e))?;
     match connect(ctx, pod, &status).await {
         Ok(address) => Ok(Made { sandbox: id, address }),

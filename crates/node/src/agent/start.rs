@@ -8,7 +8,7 @@ use super::pull::{self, NoImage};
 use super::{hook, image_volumes, sandbox, stop};
 use isopod_api::k8s::api::core::v1::{ConfigMap, Container, Pod, Secret};
 use isopod_reflect::EventType;
-use isopod_runtime::{ContainerId, Runtime, RuntimeError, SandboxId};
+use isopod_runtime::{ContainerId, ContainerState, Runtime, RuntimeError, SandboxId};
 use kube::api::Api;
 use rand::Rng as _;
 use std::net::IpAddr;
@@ -105,6 +105,7 @@ async fn carry_out(ctx: &Context, start: &Start, kind: Kind, container: &Contain
     let words = words_file(own).map_err(|e| config_error(e.to_string()))?;
     let hosts = directory.join("etc-hosts");
     let profiles = ctx.profiles();
+    let pid_of = target(ctx, start, kind).await.map_err(config_error)?;
     let config = config(&Ingredients {
         pod: &start.pod,
         container,
@@ -118,6 +119,7 @@ async fn carry_out(ctx: &Context, start: &Start, kind: Kind, container: &Contain
         hostname: &start.hostname,
         machine_bytes: ctx.machine.memory_bytes,
         profiles: &profiles,
+        pid_of,
     });
     let config = config.map_err(|e| match e {
         super::container::ConfigError::Security(e) => config_error(e.to_string()),
@@ -132,6 +134,18 @@ async fn carry_out(ctx: &Context, start: &Start, kind: Kind, container: &Contain
     ctx.tell_of(&start.pod, who, EventType::Normal, "Started", "Container started");
     drop(permit);
     post_start(ctx, start, kind, container, &id).await
+}
+
+/// The running container whose processes an ephemeral one wants to see.
+async fn target(ctx: &Context, start: &Start, kind: Kind) -> Result<Option<ContainerId>, String> {
+    let ephemeral = start.pod.spec.iter().flat_map(|s| s.ephemeral_containers.iter().flatten());
+    let own = ephemeral.filter(|_| kind == Kind::Ephemeral).find(|e| e.name == start.name);
+    let Some(name) = own.and_then(|e| e.target_container_name.as_deref()).filter(|n| !n.is_empty()) else {
+        return Ok(None);
+    };
+    let all = ctx.config.runtime.containers(Some(&start.sandbox)).await.map_err(|e| e.to_string())?;
+    let running = all.into_iter().find(|c| c.config.name == name && c.state == ContainerState::Running);
+    running.map(|c| Some(c.id)).ok_or_else(|| format!("target container {name:?} is not running"))
 }
 
 /// A container of this number that an interrupted start has left is made anew.

@@ -46,6 +46,11 @@ impl Table {
         self.entries.read().values().map(|e| Pod::clone(&e.pod)).collect()
     }
 
+    /// The pod's sandboxes, newest last.
+    pub fn sandboxes(&self, namespace: &str, name: &str) -> Vec<SandboxId> {
+        self.entry(namespace, name).map(|e| e.sandboxes).unwrap_or_default()
+    }
+
     fn entry(&self, namespace: &str, name: &str) -> Option<Entry> {
         self.entries.read().get(&Key::new(namespace, name)).cloned()
     }

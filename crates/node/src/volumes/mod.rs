@@ -252,6 +252,20 @@ impl Volumes for PodVolumes {
             .unwrap_or_else(|message| Err(VolumeError { volume: String::new(), message }))
     }
 
+    async fn used(&self, pod: &Pod) -> BTreeMap<String, u64> {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        let Ok(directory) = self.layout.pod(uid) else { return BTreeMap::new() };
+        let volumes = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten());
+        let on_disk_only = volumes
+            .filter(|v| v.empty_dir.as_ref().is_some_and(|e| e.medium.as_deref().unwrap_or_default().is_empty()));
+        let paths: Vec<(String, PathBuf)> = on_disk_only
+            .filter_map(|v| Some((v.name.clone(), directory.volume(layout::Plugin::EmptyDir, &v.name).ok()?)))
+            .collect();
+        let measured =
+            move || paths.into_iter().map(|(name, path)| (name, isopod_runtime::disk_usage(&path))).collect();
+        on_disk(measured).await.unwrap_or_default()
+    }
+
     async fn remove(&self, uid: &str) -> Result<(), VolumeError> {
         let state = self.state(uid);
         let mut state = state.lock().await;

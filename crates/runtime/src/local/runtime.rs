@@ -8,7 +8,7 @@ use super::{
 use crate::{
     Command, ContainerConfig, ContainerId, ContainerState, ContainerStatus, Event, ExecConfig, Output, Resources,
     Result, Runtime, RuntimeError, RuntimeInfo, SandboxConfig, SandboxId, SandboxState, SandboxStatus, Session, Signal,
-    Stats, Streams,
+    Stats, Streams, disk_usage,
     protocol::{Reply, Request},
 };
 use async_trait::async_trait;
@@ -249,6 +249,10 @@ impl Runtime for Local {
         self.ask(id, Request::Update { id: id.clone(), resources }).await
     }
 
+    async fn limit_group(&self, cgroup: &str, resources: &Resources) -> Result<()> {
+        self.shared.cgroups.limit_group(&format!("/{}", cgroup.trim_matches('/')), resources)
+    }
+
     async fn exec_sync(&self, id: &ContainerId, command: Command) -> Result<Output> {
         let client = self.supervisor_of(id).await?;
         session::exec_sync(client, id.clone(), command).await
@@ -287,20 +291,4 @@ fn gone_is_done<T>(result: Result<T>) -> Result<()> {
         Err(RuntimeError::NotFound { .. }) | Ok(_) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// Bytes that files below a directory take on disk. Links are not followed.
-fn disk_usage(directory: &Path) -> u64 {
-    use std::os::unix::fs::MetadataExt;
-    let (mut bytes, mut directories) = (0u64, vec![directory.to_owned()]);
-    while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            bytes = bytes.saturating_add(metadata.blocks().saturating_mul(512));
-            if metadata.is_dir() {
-                directories.push(entry.path());
-            }
-        }
-    }
-    bytes
 }

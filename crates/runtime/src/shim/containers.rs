@@ -194,12 +194,21 @@ impl Supervisor {
         let cell =
             self.cells.get(id).ok_or_else(|| RuntimeError::NotFound { what: "container".into(), id: id.0.clone() })?;
         let layout = self.sandbox.cgroups.layout();
+        let mut shared = self.sandbox.shared();
+        if let Some(target) = &config.pid_of {
+            let Some(pid) = self.cells.get(target).and_then(|cell| cell.pid) else {
+                let message = format!("container {target} does not run");
+                return Err(RuntimeError::invalid("pidOf", message));
+            };
+            shared.retain(|(kind, _)| *kind != "pid");
+            shared.push(("pid", format!("/proc/{pid}/ns/pid").into()));
+        }
         Ok(spec::Surroundings {
             rootfs: cell.home.rootfs(),
             identity: cell.identity.clone(),
             hostname: self.sandbox.hostname(),
-            shared: self.sandbox.shared(),
-            own_pid: self.sandbox.config.pid == PidNamespace::Container,
+            shared,
+            own_pid: config.pid_of.is_none() && self.sandbox.config.pid == PidNamespace::Container,
             files: self.sandbox.files(),
             cgroup: cell.cgroup.clone(),
             cgroup_version: layout.version(),
@@ -294,7 +303,8 @@ impl Supervisor {
     /// Its first process has ended, and with it the container.
     pub(super) fn container_ended(&mut self, id: &ContainerId, status: ExitStatus) {
         let Some(cell) = self.cells.get(id) else { return };
-        if self.sandbox.config.pid != PidNamespace::Container {
+        let joined = self.record.containers.iter().any(|c| c.id == *id && c.config.pid_of.is_some());
+        if joined || self.sandbox.config.pid != PidNamespace::Container {
             // In a namespace of its own the kernel has done this.
             self.sandbox.cgroups.kill(&cell.cgroup);
         }

@@ -12,6 +12,7 @@ mod note;
 mod oneshot;
 mod output;
 pub(crate) mod pass;
+mod profile;
 mod program;
 mod root;
 mod sandbox;

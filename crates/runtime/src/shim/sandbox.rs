@@ -49,6 +49,7 @@ impl Sandbox {
         let cgroups = Cgroups::of_this_machine()?;
         let cgroup = cgroup(id, config);
         cgroups.create(&cgroup)?;
+        cgroups.limit_group(&cgroup, &config.resources)?;
         let own = format!("{cgroup}/shim");
         cgroups.create(&own)?;
         cgroups.join(&own, std::process::id())?;

@@ -4,6 +4,7 @@
 //! The profile is a list of what is allowed. System calls below [`UNKNOWN`] are all known, so we say the same by listing what is not;
 //! later ones answer "no such system call", as runc has it, so that C libraries fall back to what they had before. The
 //! same holds for `clone3`, whose flags a filter cannot see. 32-bit programs of a 64-bit machine are killed.
+use super::profile;
 use crate::{Result, RuntimeError, Seccomp};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -112,12 +113,7 @@ pub fn compile(wanted: &Seccomp, capabilities: &BTreeSet<&'static str>) -> Resul
     match wanted {
         Seccomp::Unconfined => Ok(Vec::new()),
         Seccomp::RuntimeDefault => Ok(vec![refusals(capabilities)?, absences(capabilities.contains("CAP_SYS_ADMIN"))?]),
-        Seccomp::Localhost(path) => Err(RuntimeError::Unsupported {
-            message: format!(
-                "seccomp profile {}: this runtime knows only RuntimeDefault and Unconfined",
-                path.display()
-            ),
-        }),
+        Seccomp::Localhost(path) => profile::load(path, capabilities, architecture()?),
     }
 }
 
@@ -198,8 +194,6 @@ mod tests {
         assert!(length(&["CAP_SYS_TIME"]) < length(&[]));
         assert_eq!(length(&["CAP_KILL"]), length(&[]));
         assert!(compile(&Seccomp::Unconfined, &BTreeSet::new()).unwrap().is_empty());
-        let unknown = compile(&Seccomp::Localhost("/p.json".into()), &BTreeSet::new()).unwrap_err();
-        assert!(unknown.to_string().starts_with("seccomp profile /p.json"));
     }
 
     /// In a child process, because a filter stays: what it answers to real system calls.

@@ -149,6 +149,54 @@ async fn filtered_system_calls_fail_and_setuid_still_works() {
 }
 
 #[tokio::test]
+async fn a_profile_from_a_file_decides() {
+    let machine = Machine::new().await;
+    let sandbox = machine.sandbox("profile").await;
+    let profile = machine.path("profile.json");
+    let text = r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["mkdir", "mkdirat", "not_a_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28},
+        {"names": ["kill"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 1, "value": 10, "op": "SCMP_CMP_EQ"}]}]}"#;
+    fs::write(&profile, text).unwrap();
+    let script = "mkdir /tmp/x; trap 'echo usr2' USR2; kill -USR1 $$; kill -USR2 $$; touch /tmp/y; ls /tmp";
+    let mut config = machine.script("one", &format!("exec 2>&1; {script}"));
+    config.security.seccomp = Seccomp::Localhost(profile);
+    let (_, log) = machine.run(&sandbox, config.clone()).await;
+    assert!(log.contains("mkdir: can't create directory '/tmp/x': No space left on device"), "{log}");
+    assert!(log.contains("Operation not permitted") && log.contains("usr2"), "{log}");
+    assert!(log.ends_with("y\n"), "{log}");
+    config.security.seccomp = Seccomp::Localhost("/none.json".into());
+    config.name = "none".into();
+    let made = machine.runtime.create_container(&sandbox, config).await;
+    let error = match made {
+        Ok(id) => machine.runtime.start_container(&id).await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(error.to_string().contains("cannot load seccomp profile \"/none.json\": No such file"), "{error}");
+    machine.finish().await;
+}
+
+#[tokio::test]
+async fn a_pod_has_limits_as_a_whole() {
+    let machine = Machine::new().await;
+    let mut config = machine.sandbox_config("whole");
+    config.resources = Resources { memory_limit_bytes: Some(64 << 20), cpu_shares: Some(20), ..Default::default() };
+    let sandbox = machine.runtime.create_sandbox(config).await.unwrap();
+    // Each without a limit of its own; together they want more than the pod may have.
+    let hungry = machine.script("hungry", "exec tail /dev/zero");
+    let id = machine.start(&sandbox, hungry).await;
+    let exit = machine.ended(&id).await.exit.unwrap();
+    assert_eq!(exit.status.code(), 137, "{exit:?}");
+    assert_eq!(exit.cause, isopod_runtime::ExitCause::OutOfMemory);
+    let group = format!("{}/whole", machine.cgroup);
+    let more = Resources { memory_limit_bytes: Some(512 << 20), ..Default::default() };
+    machine.runtime.limit_group(&group, &more).await.unwrap();
+    let (code, log) = machine.run(&sandbox, machine.script("fed", "head -c 100m /dev/zero | tail -n 1 | wc -c")).await;
+    assert_eq!((code, log.as_str()), (0, "104857600\n"), "the limit was raised");
+    machine.runtime.limit_group("/no/such/group", &more).await.unwrap();
+    machine.finish().await;
+}
+
+#[tokio::test]
 async fn limits_hold_and_memory_kills_are_told() {
     let machine = Machine::new().await;
     let sandbox = machine.sandbox("limits").await;

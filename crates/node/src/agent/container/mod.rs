@@ -9,7 +9,7 @@ use super::observed::{Kind, hash, label};
 use expand::expand;
 use isopod_api::k8s::api::core::v1::{Container, Pod};
 use isopod_images::Image;
-use isopod_runtime::{ContainerConfig, EnvVar, Mount, MountSource, Propagation};
+use isopod_runtime::{ContainerConfig, ContainerId, EnvVar, Mount, MountSource, Propagation};
 use security::SecurityError;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,8 @@ pub struct Ingredients<'a> {
     pub machine_bytes: u64,
     /// Where `Localhost` seccomp profiles are.
     pub profiles: &'a Path,
+    /// Whose processes it sees, if not its own.
+    pub pid_of: Option<ContainerId>,
 }
 
 /// Why there can be no such container.
@@ -134,6 +136,7 @@ pub fn config(i: &Ingredients<'_>) -> Result<ContainerConfig, ConfigError> {
         env: environment(i),
         cwd: working_dir.unwrap_or_else(|| i.image.config.working_dir.clone()).into(),
         mounts,
+        pid_of: i.pid_of.clone(),
         security: security::security(i.pod, container, &i.image.config, i.profiles)?,
         resources: resources::limits(i.pod, i.kind, container, i.machine_bytes),
         rlimits: Vec::new(),
@@ -187,6 +190,7 @@ mod tests {
             hostname: "p",
             machine_bytes: 1,
             profiles: Path::new("/seccomp"),
+            pid_of: None,
         })
         .map_err(|e| e.to_string())
     }

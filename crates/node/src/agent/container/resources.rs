@@ -1,5 +1,6 @@
 //! Resource requests and limits as cgroups know them, and what follows from them: the QoS class, the pod's cgroup, how soon the
 //! kernel kills (`pkg/kubelet/cm/helpers_linux.go`, `pkg/kubelet/qos/policy.go`).
+use crate::agent::amounts::{Side, is_limited, total};
 use crate::agent::observed::Kind;
 use isopod_api::k8s::api::core::v1::{Container, Pod, PodSpec};
 use isopod_api::quantity::{self, Quantity};
@@ -15,12 +16,6 @@ pub enum Qos {
     Guaranteed,
     Burstable,
     BestEffort,
-}
-
-#[derive(Clone, Copy)]
-enum Side {
-    Requests,
-    Limits,
 }
 
 fn amount(container: &Container, side: Side, name: &str) -> Option<Quantity> {
@@ -89,14 +84,66 @@ fn oom_score(pod: &Pod, kind: Kind, container: &Container, machine_bytes: u64) -
     i32::try_from(adjust.clamp(3, 999)).unwrap_or(999)
 }
 
+/// What the supervisor of a pod and the kernel's own records of its namespaces may take beside its containers: what a pod is limited
+/// to is for these.
+const SUPERVISOR: u64 = 16 << 20;
+
+fn shares(milli: i64) -> Option<u64> {
+    let shares = milli.saturating_mul(1024) / 1000;
+    u64::try_from(shares.clamp(SMALLEST_SHARES, MOST_SHARES)).ok()
+}
+
+fn quota(milli: i64) -> i64 {
+    (milli.saturating_mul(PERIOD) / 1000).max(SMALLEST_QUOTA)
+}
+
+/// Limits of the pod as a whole (`ResourceConfigForPod`).
+pub fn of_pod(pod: &Pod) -> Resources {
+    let Some(spec) = pod.spec.as_ref() else { return Resources::default() };
+    let (requests, limits) = (total(spec, Side::Requests), total(spec, Side::Limits));
+    let limit = |name: &str| limits.get(name).copied().filter(|amount| *amount > 0 && is_limited(spec, name));
+    // One that asks for nothing gets what is left, whatever it may use at most.
+    let asked = if qos(pod) == Qos::BestEffort { 0 } else { requests.get("cpu").copied().unwrap_or(0) };
+    let quota = limit("cpu").map(quota);
+    let memory = limit("memory").and_then(|bytes| u64::try_from(bytes).ok());
+    Resources {
+        cpu_shares: shares(asked),
+        // Also when there is none: it may have had one.
+        cpu_quota: Some(quota.unwrap_or(-1)),
+        cpu_period: u64::try_from(PERIOD).ok(),
+        memory_limit_bytes: memory.map(|bytes| bytes.saturating_add(SUPERVISOR)),
+        ..Resources::default()
+    }
+}
+
+/// The classes' cgroups with their limits: best-effort pods share the CPU that nobody else wants, burstable ones get together what they
+/// have asked for (`qosContainerManagerImpl`).
+pub fn of_classes<'a>(root: &str, pods: impl Iterator<Item = &'a Pod>) -> [(String, Resources); 2] {
+    let burstable = pods.filter(|pod| qos(pod) == Qos::Burstable).filter_map(|pod| pod.spec.as_ref());
+    let asked = burstable.filter_map(|spec| total(spec, Side::Requests).get("cpu").copied());
+    let asked = asked.fold(0, i64::saturating_add);
+    let root = root.trim_matches('/');
+    let class = |name: &str, milli| {
+        (format!("{root}/kubepods/{name}"), Resources { cpu_shares: shares(milli), ..Resources::default() })
+    };
+    [class("besteffort", 0), class("burstable", asked)]
+}
+
+/// The container's own limit, or else the pod's: nothing may use more than all together.
+fn limit_of(pod: &Pod, container: &Container, name: &str) -> Option<Quantity> {
+    let of_pod = || pod.spec.as_ref()?.resources.as_ref()?.limits.as_ref()?.get(name);
+    let own = amount(container, Side::Limits, name).filter(|q| !q.is_zero());
+    own.or_else(|| of_pod().and_then(|text| quantity::parse(text).ok()))
+}
+
 /// A container's limits.
 pub fn limits(pod: &Pod, kind: Kind, container: &Container, machine_bytes: u64) -> Resources {
-    let cpu_limit = amount(container, Side::Limits, "cpu").map(|q| q.milli_value());
+    let cpu_limit = limit_of(pod, container, "cpu").map(|q| q.milli_value());
+    let own_cpu = amount(container, Side::Limits, "cpu").map(|q| q.milli_value());
     let cpu_request = amount(container, Side::Requests, "cpu").map(|q| q.milli_value());
     // A limit without a request asks for as much.
-    let shares = cpu_request.or(cpu_limit).unwrap_or(0).saturating_mul(1024) / 1000;
-    let quota = cpu_limit.filter(|m| *m > 0).map(|m| (m.saturating_mul(PERIOD) / 1000).max(SMALLEST_QUOTA));
-    let memory = amount(container, Side::Limits, "memory").map(|q| q.value()).filter(|b| *b > 0);
+    let quota = cpu_limit.filter(|m| *m > 0).map(quota);
+    let memory = limit_of(pod, container, "memory").map(|q| q.value()).filter(|b| *b > 0);
     let huge = container.resources.as_ref().and_then(|r| r.limits.as_ref()).into_iter().flatten();
     let huge = huge.filter_map(|(name, text)| {
         let size = name.strip_prefix("hugepages-")?.strip_suffix('i')?;
@@ -104,7 +151,7 @@ pub fn limits(pod: &Pod, kind: Kind, container: &Container, machine_bytes: u64) 
         Some((format!("{size}B"), u64::try_from(bytes).ok()?))
     });
     Resources {
-        cpu_shares: u64::try_from(shares.clamp(SMALLEST_SHARES, MOST_SHARES)).ok(),
+        cpu_shares: shares(cpu_request.or(own_cpu).unwrap_or(0)),
         cpu_quota: quota,
         cpu_period: quota.and(u64::try_from(PERIOD).ok()),
         memory_limit_bytes: memory.and_then(|b| u64::try_from(b).ok()),
@@ -161,5 +208,37 @@ mod tests {
         assert_eq!((all.cpu_shares, all.oom_score_adj), (Some(2048), Some(-997)));
         let huge = of(json!({"limits": {"hugepages-2Mi": "4Mi"}}));
         assert_eq!(huge.hugepages, [("2MB".to_owned(), 4 << 20)].into());
+    }
+
+    #[test]
+    fn the_pod_as_a_whole() {
+        let shown = |pod: &Pod| {
+            let r = of_pod(pod);
+            (r.cpu_shares, r.cpu_quota, r.memory_limit_bytes.map(|b| (b - SUPERVISOR) >> 20))
+        };
+        let full = json!({"requests": {"cpu": "500m"}, "limits": {"cpu": "1", "memory": "64Mi"}});
+        assert_eq!(shown(&pod(&[json!({})])), (Some(2), Some(-1), None));
+        assert_eq!(shown(&pod(&[full.clone(), full.clone()])), (Some(1024), Some(200_000), Some(128)));
+        assert_eq!(shown(&pod(&[full.clone(), json!({})])), (Some(512), Some(-1), None), "one has no limit");
+        let mut own = pod(&[full.clone(), json!({})]);
+        let limits = json!({"requests": {"cpu": "2"}, "limits": {"cpu": "3", "memory": "100Mi"}});
+        own.spec.as_mut().unwrap().resources = serde_json::from_value(limits).unwrap();
+        assert_eq!(shown(&own), (Some(2048), Some(300_000), Some(100)));
+        let containers = &own.spec.as_ref().unwrap().containers;
+        let memory = |i: usize| limits_of(&own, &containers[i]).memory_limit_bytes.map(|b| b >> 20);
+        assert_eq!((memory(0), memory(1)), (Some(64), Some(100)), "its own, or the pod's");
+    }
+
+    fn limits_of(pod: &Pod, container: &Container) -> Resources {
+        limits(pod, Kind::Main, container, 1 << 30)
+    }
+
+    #[test]
+    fn classes_share_by_what_their_pods_asked_for() {
+        let asks = pod(&[json!({"requests": {"cpu": "250m"}})]);
+        let all = [asks.clone(), asks, pod(&[json!({})])];
+        let classes = of_classes("/iso/", all.iter());
+        let lines: Vec<_> = classes.iter().map(|(path, r)| format!("{path} {:?}", r.cpu_shares)).collect();
+        assert_eq!(lines, ["iso/kubepods/besteffort Some(2)", "iso/kubepods/burstable Some(512)"]);
     }
 }

@@ -43,6 +43,7 @@ pub struct Keeper {
     pub recorder: Recorder,
     /// How much the machine is pressed, for admission and eviction.
     pub pressure: Arc<Mutex<status::Pressure>>,
+    pub seen: Mutex<status::Seen>,
 }
 
 fn code(error: &Error) -> u16 {
@@ -150,7 +151,8 @@ impl Keeper {
             Ok(Err(error)) => Health::NotReady(format!("container runtime is down: {error}")),
             Err(_) => Health::NotReady("container runtime is down: it does not answer".to_owned()),
         };
-        let pressure = status::pressure(&Room::look(&self.data_dir));
+        let seen = status::pressure(&Room::look(&self.data_dir));
+        let pressure = self.seen.lock().observe(seen, Timestamp::now());
         *self.pressure.lock() = pressure;
         let known = known.and_then(|s| s.conditions.as_deref()).unwrap_or_default();
         let conditions = status::conditions(known, pressure, &health, Timestamp::now());

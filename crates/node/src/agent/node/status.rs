@@ -7,7 +7,7 @@ use isopod_api::k8s::api::core::v1::{
 use isopod_api::k8s::apimachinery::pkg::api::resource::Quantity;
 use isopod_api::k8s::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use isopod_images::Image;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -17,8 +17,6 @@ pub const VERSION: &str = "v1.37.0";
 /// nodefs.available<10%, nodefs.inodesFree<5%. What they hold back is not allocatable.
 pub const MEMORY_RESERVE: u64 = 100 << 20;
 const DISK_RESERVE_PERCENT: u64 = 10;
-/// A tenth of a large disk is no shortage on a machine that people work on: below this it is one. (kind and minikube switch these
-/// thresholds off.)
 const DISK_SHORTAGE: u64 = 2 << 30;
 const INODE_RESERVE_PERCENT: u64 = 5;
 /// The kubelet's `nodeStatusMaxImages`.
@@ -79,15 +77,48 @@ pub struct Pressure {
     pub pids: bool,
 }
 
+/// Bytes and inodes that should be free. A tenth of a large disk is no shortage on a machine that people work on: then
+/// [`DISK_SHORTAGE`] is one. (kind and minikube switch these thresholds off.)
+pub fn disk_reserve(room: &Room) -> (u64, u64) {
+    let bytes = (room.disk_bytes / 100 * DISK_RESERVE_PERCENT).min(DISK_SHORTAGE);
+    (bytes, room.inodes / 100 * INODE_RESERVE_PERCENT)
+}
+
 pub fn pressure(room: &Room) -> Pressure {
-    let below = |part: u64, whole: u64, percent: u64| whole > 0 && part < whole / 100 * percent;
+    let (bytes, inodes) = disk_reserve(room);
     Pressure {
         memory: room.memory_available_bytes > 0 && room.memory_available_bytes < MEMORY_RESERVE,
-        disk: (room.disk_available_bytes < DISK_SHORTAGE
-            && below(room.disk_available_bytes, room.disk_bytes, DISK_RESERVE_PERCENT))
-            || below(room.inodes_free, room.inodes, INODE_RESERVE_PERCENT),
+        disk: room.disk_available_bytes < bytes || room.inodes_free < inodes,
         // `--pod-max-pids` and pid.available have no default; a machine without a tenth of its pids is in trouble anyway.
         pids: room.pids_max > 0 && room.pids > room.pids_max / 10 * 9,
+    }
+}
+
+/// The kubelet's `evictionPressureTransitionPeriod`: a node that has just evicted somebody is not filled up again at once.
+const PRESSURE_STAYS: SignedDuration = SignedDuration::from_secs(5 * 60);
+
+/// When each pressure was seen last.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    memory: Option<Timestamp>,
+    disk: Option<Timestamp>,
+    pids: Option<Timestamp>,
+}
+
+impl Seen {
+    /// What is told: a pressure stays for a while after it has gone.
+    pub fn observe(&mut self, pressure: Pressure, now: Timestamp) -> Pressure {
+        let told = |is: bool, last: &mut Option<Timestamp>| {
+            if is {
+                *last = Some(now);
+            }
+            last.is_some_and(|at| now.duration_since(at) < PRESSURE_STAYS)
+        };
+        Pressure {
+            memory: told(pressure.memory, &mut self.memory),
+            disk: told(pressure.disk, &mut self.disk),
+            pids: told(pressure.pids, &mut self.pids),
+        }
     }
 }
 
@@ -333,6 +364,17 @@ mod tests {
         assert!(pressure(&Room { memory_available_bytes: 99 << 20, ..room }).memory);
         assert!(pressure(&Room { pids: 901, ..room }).pids);
         assert_eq!(pressure(&Room::default()), Pressure::default(), "what cannot be read is no pressure");
+    }
+
+    #[test]
+    fn pressure_is_told_for_a_while_after_it_has_gone() {
+        let at = |s| Timestamp::from_second(s).unwrap();
+        let (none, disk) = (Pressure::default(), Pressure { disk: true, ..Pressure::default() });
+        let mut seen = Seen::default();
+        assert_eq!(seen.observe(none, at(0)), none);
+        assert_eq!(seen.observe(disk, at(10)), disk);
+        assert_eq!(seen.observe(none, at(309)), disk);
+        assert_eq!(seen.observe(none, at(310)), none);
     }
 
     #[test]

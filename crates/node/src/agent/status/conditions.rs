@@ -151,6 +151,21 @@ pub fn conditions(pod: &Pod, spec: &PodSpec, old: &[PodCondition], facts: &Facts
     ]
 }
 
+/// That the pod goes for the machine's sake (KEP-3329): Jobs do not count it as a failure of their own if they are told not to.
+pub fn disrupted(pod: &Pod, message: &str, old: &[PodCondition], now: Timestamp) -> PodCondition {
+    let kind = "DisruptionTarget";
+    let before = old.iter().find(|c| c.type_ == kind).and_then(|c| c.last_transition_time.clone());
+    PodCondition {
+        type_: kind.to_owned(),
+        status: "True".to_owned(),
+        reason: Some("TerminationByKubelet".to_owned()),
+        message: Some(message.to_owned()),
+        last_transition_time: before.or_else(|| Some(second(now))),
+        observed_generation: pod.metadata.generation,
+        ..PodCondition::default()
+    }
+}
+
 /// Everything that `Ready` needs is there, but for the traffic: the gate may be asked.
 pub fn awaits_traffic(conditions: &[PodCondition]) -> bool {
     conditions.iter().any(|c| c.type_ == "Ready" && c.reason.as_deref() == Some("TrafficNotProgrammed"))

@@ -71,7 +71,10 @@ impl View<'_> {
             now: self.now,
         };
         let old = self.old.conditions.as_deref().unwrap_or_default();
-        let conditions = conditions::conditions(self.pod, self.spec, old, &facts);
+        let mut conditions = conditions::conditions(self.pod, self.spec, old, &facts);
+        if let Some(evicted) = self.memory.evicted.as_ref().filter(|e| e.disrupted) {
+            conditions.push(conditions::disrupted(self.pod, &evicted.message, old, self.now));
+        }
         // A pod that was refused has no containers to show.
         let over = self.memory.evicted.is_some() || is_terminal(self.old.phase.as_deref());
         let refused = over && self.seen.containers.is_empty() && self.old.container_statuses.is_none();

@@ -1,5 +1,6 @@
 //! Has things done: a plan's actions, a pod's end, and what comes after.
 use super::{Done, Life, Look, Worker};
+use crate::agent::container::resources;
 use crate::agent::memory::Busy;
 use crate::agent::observed::{Observed, find};
 use crate::agent::plan::{Action, Plan, StopReason};
@@ -67,9 +68,18 @@ impl Worker {
                     Done::Stopped(name)
                 });
             }
-            Action::Resize { id, resources } => {
+            Action::Resize { id, resources: limits } => {
                 self.tasks.spawn(async move {
-                    if let Err(error) = ctx.config.runtime.update_resources(&id, resources).await {
+                    let cgroup = resources::cgroup(&ctx.config.cgroup_root, &pod);
+                    let of_pod = resources::of_pod(&pod);
+                    // The pod first if it grows; if it shrinks, it can only follow its containers.
+                    let _shrinks = ctx.config.runtime.limit_group(&cgroup, &of_pod).await;
+                    let done = ctx.config.runtime.update_resources(&id, limits).await;
+                    let done = match done {
+                        Ok(()) => ctx.config.runtime.limit_group(&cgroup, &of_pod).await,
+                        Err(error) => Err(error),
+                    };
+                    if let Err(error) = done {
                         ctx.tell(&pod, EventType::Warning, "ResizeError", error.to_string());
                         // The limits are still the old ones: the next look tries again, not at once.
                         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -100,7 +110,9 @@ impl Worker {
         let spec = self.pod.spec.as_ref();
         let grace = self.pod.metadata.deletion_grace_period_seconds;
         let grace = grace.or_else(|| spec.and_then(|s| s.termination_grace_period_seconds)).unwrap_or(30);
-        let end = Instant::now() + Duration::from_secs(u64::try_from(grace).unwrap_or(0));
+        let ordered = self.memory.evicted.as_ref().and_then(|e| e.grace);
+        let grace = ordered.unwrap_or_else(|| u64::try_from(grace).unwrap_or(0));
+        let end = Instant::now() + Duration::from_secs(grace);
         let (sender, end) = watch::channel(end);
         self.end = Some(sender);
         let ending = Ending {

@@ -12,7 +12,7 @@ mod probes;
 mod show;
 
 use crate::agent::context::Context;
-use crate::agent::memory::{Backoff, Failure, Memory, RETRY, SHOW_ERROR, StartError};
+use crate::agent::memory::{Backoff, Eviction, Failure, Memory, RETRY, SHOW_ERROR, StartError};
 use crate::agent::observed::{Kind, Observed, find, label};
 use crate::agent::plan::{self, Plan};
 use crate::agent::probe::{Verdict, Which};
@@ -107,6 +107,11 @@ pub(super) struct Worker {
     retry_write_at: Option<Timestamp>,
     deleting: bool,
     retry_down_at: Option<Timestamp>,
+}
+
+/// By its own grace period.
+fn ended(reason: &str, message: String) -> Eviction {
+    Eviction { reason: reason.to_owned(), message, grace: None, disrupted: false }
 }
 
 fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
@@ -434,9 +439,11 @@ impl Worker {
         if self.memory.evicted.is_none() {
             if deadline.is_some_and(|at| at <= now) {
                 let message = "Pod was active on the node longer than the specified deadline".to_owned();
-                self.evict("DeadlineExceeded", message, EventType::Normal);
+                self.evict(ended("DeadlineExceeded", message), EventType::Normal);
             } else if let Some((reason, message)) = self.refused(seen, spec) {
-                self.evict(&reason, message, EventType::Warning);
+                self.evict(ended(&reason, message), EventType::Warning);
+            } else if let Some(eviction) = self.ordered() {
+                self.evict(eviction, EventType::Warning);
             }
         }
         if self.memory.evicted.is_some() {
@@ -473,9 +480,14 @@ impl Worker {
         start.0.checked_add(SignedDuration::from_secs(seconds)).ok()
     }
 
-    fn evict(&mut self, reason: &str, message: String, kind: EventType) {
-        self.ctx.tell(&self.pod, kind, reason, message.clone());
-        self.memory.evicted = Some(StartError { reason: reason.to_owned(), message });
+    fn evict(&mut self, eviction: Eviction, kind: EventType) {
+        self.ctx.tell(&self.pod, kind, &eviction.reason, eviction.message.clone());
+        self.memory.evicted = Some(eviction);
+    }
+
+    /// That the machine needs what the pod uses.
+    fn ordered(&self) -> Option<Eviction> {
+        self.ctx.evictions.lock().get(&self.uid).cloned()
     }
 
     /// A new pod that this node cannot take.
