@@ -108,12 +108,13 @@ pub async fn hooks_of_all_kinds(w: &World) {
         sh("c", main),
         json!({"volumeMounts": mounts, "lifecycle": {"postStart": write("post"), "preStop": write("pre")}}),
     );
-    w.create(pod("hooked", json!({"containers": [hooked], "volumes": volumes}))).await;
+    w.create(pod("hooked", json!({"containers": [hooked], "volumes": volumes, "terminationGracePeriodSeconds": 30})))
+        .await;
     let sleepy = with(
         stays("c"),
         json!({"lifecycle": {"postStart": {"sleep": {"seconds": 1}}, "preStop": {"sleep": {"seconds": 1}}}}),
     );
-    w.create(pod("sleepy", json!({"containers": [sleepy], "terminationGracePeriodSeconds": 20}))).await;
+    w.create(pod("sleepy", json!({"containers": [sleepy], "terminationGracePeriodSeconds": 30}))).await;
     let get = json!({"postStart": {"httpGet": {"path": "/", "port": 1}}});
     w.create(pod("unhooked", json!({"containers": [with(stays("c"), json!({"lifecycle": get}))]}))).await;
     w.until("hooked", "ready", is_ready).await;

@@ -37,13 +37,8 @@ pub async fn the_node_tells_what_it_is(w: &World) {
 pub async fn usage_is_told(w: &World) {
     w.create(pod("busy", json!({"containers": [sh("c", "while true; do :; done")]}))).await;
     w.until("busy", "ready", is_ready).await;
-    let line = w
-        .eventually("a figure", async || {
-            let said = w.kubectl(&["top", "pod", "busy", "--no-headers"]).await;
-            let cores = said.out.split_whitespace().nth(1)?.trim_end_matches('m').parse::<u32>().ok()?;
-            (said.code == Some(0) && cores > 0).then_some(said.out)
-        })
-        .await;
+    let cores = |line: &str| line.split_whitespace().nth(1).and_then(|c| c.trim_end_matches('m').parse::<u32>().ok());
+    let line = w.says(&["top", "pod", "busy", "--no-headers"], |line| cores(line) > Some(0)).await;
     assert!(line.starts_with("busy ") && line.contains("Mi"), "{line}");
     let node = w.ok(&["top", "node", "--no-headers"]).await;
     assert!(node.contains('%'), "{node}");

@@ -161,6 +161,18 @@ impl World {
         all.into_iter().map(one).collect()
     }
 
+    /// What kubectl says, once it says what is wanted.
+    pub async fn says(&self, words: &[&str], wanted: impl Fn(&str) -> bool) -> String {
+        let begun = Instant::now();
+        loop {
+            let said = self.kubectl(words).await;
+            if said.code == Some(0) && wanted(&said.out) {
+                return said.out;
+            }
+            assert!(begun.elapsed() < PATIENCE, "kubectl {words:?} last said {said:?}");
+        }
+    }
+
     pub async fn told(&self, name: &str, text: &str) {
         self.eventually(&format!("{name} is told {text:?}"), async || {
             self.events(name).await.iter().any(|e| e.contains(text)).then_some(())

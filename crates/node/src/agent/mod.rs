@@ -144,8 +144,9 @@ impl Agent {
         let pods = config.reflectors.selected::<Pod>(Selection::on_node(&config.node_name));
         let context = Arc::new(context);
         let follow = pods::follow(Arc::clone(&context), pods, shutdown.clone());
-        let (images, evictions) = (gc::keep(&context, shutdown.clone()), evict::keep(&context, shutdown.clone()));
-        tokio::join!(keeper.keep(shutdown), follow, images, evictions);
+        let images = Box::pin(gc::keep(&context, shutdown.clone()));
+        let evictions = Box::pin(evict::keep(&context, shutdown.clone()));
+        tokio::join!(Box::pin(keeper.keep(shutdown)), follow, images, evictions);
     }
 }
 

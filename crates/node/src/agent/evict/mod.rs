@@ -11,12 +11,15 @@ use isopod_api::k8s::api::core::v1::Pod;
 use isopod_reflect::EventType;
 use isopod_runtime::{ContainerState, disk_usage};
 use plan::{ContainerUsage, Shortage, Usage};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The kubelet's `evictionMonitoringPeriod`.
 const PERIOD: Duration = Duration::from_secs(10);
+/// `podCleanupTimeout`, `podCleanupPollFreq`
+const CLEANUP: Duration = Duration::from_secs(30);
+const CLEANUP_LOOK: Duration = Duration::from_secs(1);
 /// `immediateEvictionGracePeriodSeconds`
 const GRACE: u64 = 1;
 
@@ -28,9 +31,25 @@ pub(super) async fn keep(ctx: &Context, shutdown: CancellationToken) {
         loop {
             ticks.tick().await;
             look(ctx).await;
+            cleaned_up(ctx).await;
         }
     };
     shutdown.run_until_cancelled(work).await;
+}
+
+/// Until what was evicted has given back what it had: looked at before, the machine would seem to need more of them.
+async fn cleaned_up(ctx: &Context) {
+    let gone = async {
+        while !ctx.evictions.lock().is_empty() {
+            tokio::time::sleep(CLEANUP_LOOK).await;
+        }
+    };
+    if tokio::time::timeout(CLEANUP, gone).await.is_err() {
+        tracing::warn!("evicted pods have not gone within {CLEANUP:?}");
+        // One that went by itself just before it was told to.
+        let here: BTreeSet<String> = ctx.table.pods().into_iter().filter_map(|pod| pod.metadata.uid).collect();
+        ctx.evictions.lock().retain(|uid, _| here.contains(uid));
+    }
 }
 
 async fn look(ctx: &Context) {
