@@ -92,15 +92,20 @@ fn find(directory: &Path, fits: impl Fn(&str) -> bool + Copy) -> Option<PathBuf>
 }
 
 /// The test program and the shim that it runs, by its absolute path.
+/// As part of the workspace: what the other tests have built is used.
 fn programs() -> Result<(PathBuf, PathBuf)> {
-    let words = ["test", "-p", "isopod-runtime", "--test", "containers", "--no-run", "--message-format", "json"];
+    let words = ["test", "--workspace", "--test", "containers", "--no-run", "--message-format", "json"];
     let text = sh::output(sh::cargo(&words))?;
-    let executable = |name: &str| {
+    let executable = |source: &str| {
         let artifacts = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let mut executables = artifacts.filter(|artifact| artifact["target"]["name"] == name);
+        let ours = |artifact: &serde_json::Value| {
+            artifact["target"]["src_path"].as_str().is_some_and(|path| path.ends_with(source))
+        };
+        let mut executables = artifacts.filter(ours);
         executables.find_map(|artifact| artifact["executable"].as_str().map(PathBuf::from))
     };
-    Ok((executable("containers").context("the tests")?, executable("isopod-test-shim").context("the shim")?))
+    let test = executable("runtime/tests/containers/main.rs").context("the tests")?;
+    Ok((test, executable("runtime/src/bin/isopod-test-shim.rs").context("the shim")?))
 }
 
 fn initramfs(directory: &Path, overlay: &Path, test: &Path, shim: &Path, filter: &str) -> Result<PathBuf> {

@@ -1,16 +1,11 @@
 //! Environment variables: literals, references, what is missing.
-use crate::world::{World, container, is_ready, phase, pod, sh, stays, waits, with};
+use crate::world::{World, container, is_ready, object, phase, pod, sh, stays, waits, with};
 use serde_json::json;
-
-fn map(name: &str, kind: &str, data: serde_json::Value) -> serde_json::Value {
-    let field = if kind == "Secret" { "stringData" } else { "data" };
-    json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, field: data})
-}
 
 pub async fn values_from_everywhere(w: &World) {
     w.apply(&[
-        map("env-map", "ConfigMap", json!({"color": "red", "SIZE": "xl"})),
-        map("env-secret", "Secret", json!({"key": "s3"})),
+        object("ConfigMap", "env-map", json!({"color": "red", "SIZE": "xl"})),
+        object("Secret", "env-secret", json!({"key": "s3"})),
     ])
     .await;
     let field = |path: &str| json!({"fieldRef": {"fieldPath": path}});
@@ -55,7 +50,8 @@ pub async fn what_is_missing_is_named_and_comes_by_itself(w: &World) {
         assert_eq!(container(&seen).state.unwrap().waiting.unwrap().message.as_deref(), Some(message));
         w.told(name, &format!("Warning Failed Error: {message}")).await;
     }
-    w.apply(&[map("late-map", "ConfigMap", json!({"a": "1"})), map("late-secret", "Secret", json!({"b": "2"}))]).await;
+    w.apply(&[object("ConfigMap", "late-map", json!({"a": "1"})), object("Secret", "late-secret", json!({"b": "2"}))])
+        .await;
     w.until("env-nomap", "runs", phase("Succeeded")).await;
     assert_eq!(w.ok(&["logs", "env-nomap"]).await, "1\n");
     let wrong = "couldn't find key a in Secret default/late-secret";

@@ -1,11 +1,6 @@
 //! Volumes of all kinds, how changes arrive, and why one cannot be mounted.
-use crate::world::{World, is_ready, pod, stays, with};
+use crate::world::{World, is_ready, object, pod, stays, with};
 use serde_json::{Value, json};
-
-fn object(kind: &str, name: &str, data: Value) -> Value {
-    let field = if kind == "Secret" { "stringData" } else { "data" };
-    json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, field: data})
-}
 
 pub async fn all_kinds_are_there(w: &World) {
     w.apply(&[

@@ -34,6 +34,12 @@ pub fn pod(name: &str, spec: Value) -> Value {
     pod
 }
 
+/// A ConfigMap or a Secret.
+pub fn object(kind: &str, name: &str, data: Value) -> Value {
+    let field = if kind == "Secret" { "stringData" } else { "data" };
+    json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, field: data})
+}
+
 /// A container that runs a shell script.
 pub fn sh(name: &str, script: &str) -> Value {
     json!({"name": name, "image": "web:v1", "command": ["sh", "-c", script]})
