@@ -5,7 +5,6 @@ use crate::error::{CliError, Result};
 use crate::output::{self, Format};
 use base64::Engine as _;
 use serde_json::Value;
-use std::path::Path;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -49,7 +48,7 @@ pub fn run(args: &Args, files: &Files, global: &Global) -> Result<()> {
         minify(&mut config, global.context.as_deref())?;
     }
     if args.flatten {
-        flatten(&mut config)?;
+        flatten(&mut config, files)?;
     }
     if !args.raw && !args.flatten {
         hide(&mut config);
@@ -87,19 +86,21 @@ fn entries(config: &mut Value, list: List) -> impl Iterator<Item = &mut Value> {
     all.filter_map(move |e| e.get_mut(list.item()))
 }
 
-/// Files that entries name become part of them.
-fn flatten(config: &mut Value) -> Result<()> {
+/// Files that entries name become part of them. Paths are as seen from the kubeconfig that has the entry.
+fn flatten(config: &mut Value, files: &Files) -> Result<()> {
     for (list, field) in
         [(List::Clusters, "certificate-authority"), (List::Users, "client-certificate"), (List::Users, "client-key")]
     {
-        for entry in entries(config, list) {
-            let Some(path) = entry[field].as_str().filter(|p| !p.is_empty()).map(str::to_owned) else { continue };
-            let bytes = std::fs::read(Path::new(&path)).map_err(|e| CliError::usage(format!("open {path}: {e}")))?;
-            if let Some(entry) = entry.as_object_mut() {
-                entry.remove(field);
-                let data = base64::engine::general_purpose::STANDARD.encode(bytes);
-                entry.insert(format!("{field}-data"), data.into());
-            }
+        let all = config.get_mut(list.name()).and_then(Value::as_array_mut);
+        for named in all.into_iter().flatten() {
+            let home = files.home(list, named["name"].as_str().unwrap_or_default());
+            let Some(entry) = named.get_mut(list.item()).and_then(Value::as_object_mut) else { continue };
+            let path = entry.get(field).and_then(Value::as_str).filter(|p| !p.is_empty()).map(|p| home.join(p));
+            let Some(path) = path else { continue };
+            let bytes = std::fs::read(&path).map_err(|e| CliError::usage(format!("open {}: {e}", path.display())))?;
+            entry.remove(field);
+            let data = base64::engine::general_purpose::STANDARD.encode(bytes);
+            entry.insert(format!("{field}-data"), data.into());
         }
     }
     Ok(())
@@ -212,13 +213,13 @@ mod tests {
     #[test]
     fn files_become_part_of_the_config() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key");
-        std::fs::write(&path, "x").unwrap();
-        let mut config =
-            json!({"users": [{"name": "u", "user": {"client-key": path.to_str().unwrap()}}], "clusters": null});
-        flatten(&mut config).unwrap();
+        std::fs::write(dir.path().join("key"), "x").unwrap();
+        let text = "users: [{name: u, user: {client-key: key}}]\n";
+        let files = super::super::files::tests::files(dir.path(), &[Some(text)]);
+        let mut config = files.merged();
+        flatten(&mut config, &files).unwrap();
         assert_eq!(config["users"][0]["user"], json!({"client-key-data": "eA=="}));
         let mut missing = json!({"clusters": [{"name": "c", "cluster": {"certificate-authority": "/none"}}]});
-        assert!(flatten(&mut missing).unwrap_err().to_string().contains("/none"));
+        assert!(flatten(&mut missing, &files).unwrap_err().to_string().contains("/none"));
     }
 }
