@@ -37,6 +37,8 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
         && errors.is_empty()
         && args.watch
         && target.resource.kind == "Deployment"
+        // A link named kubectl does what kubectl does.
+        && session.program != "kubectl"
         && live::is_possible()
         && !matches!(describe("Deployment", &target.object, args.revision), Ok((_, true)))
     {
