@@ -2,8 +2,8 @@
 //!
 //! The scripts stand in `../shared/acceptance` beside the checkout and are copied nowhere: they are the judges, not ours to change.
 //! What we add to them is in `e2e/` here and uses their helpers. A name that ends with `@isopod` runs the script with a link named
-//! kubectl that leads to isopod, instead of with the real one.
-use crate::sh;
+//! kubectl that leads to isopod, instead of with the real one. After the scripts come the pages that our readers follow ([`pages`]).
+use crate::{pages, sh};
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 
@@ -55,5 +55,5 @@ pub fn run(args: &Args) -> Result<()> {
         }
         sh::run(command)?;
     }
-    Ok(())
+    if args.scripts.is_empty() { pages::run(&pages::Args::default()) } else { Ok(()) }
 }
