@@ -6,10 +6,12 @@
 //! store/              the objects (crate isopod-store)
 //! images/             OCI images (crate isopod-images)
 //! runtime/ pods/ logs/ volumes/ network/   what the node agent keeps: containers, their volumes and logs, addresses
+//! node.json           on a further machine, instead of cluster.json, pki and store: what it needs to be a node (membership), secret
 //! run/server.json     the running server: pid and start time, so that a recycled pid is not mistaken for it
 //! run/lifecycle.lock  held by up, down and delete, one at a time
 //! log/server.log      what the background server says
 //! ```
+use crate::membership::Membership;
 use crate::pki::Pki;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -166,6 +168,13 @@ impl DataDir {
     pub fn save_cluster(&self, cluster: &Cluster) -> Result<()> {
         write_json(&self.cluster_file(), cluster)
     }
+    /// What a further machine of a cluster is.
+    pub fn member(&self) -> Result<Option<Membership>> {
+        read_json(&self.0.join("node.json"))
+    }
+    pub fn save_member(&self, member: &Membership) -> Result<()> {
+        write_json(&self.0.join("node.json"), member)
+    }
     /// The server as it wrote itself down; it may have died since (see [`crate::process::alive`]).
     pub fn running(&self) -> Result<Option<Running>> {
         read_json(&self.running_file())
@@ -189,7 +198,7 @@ fn holds_anything(dir: &Path) -> Result<bool> {
     }
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     match fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map(Some).with_context(|| format!("{} is damaged", path.display())),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -197,7 +206,8 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     }
 }
 
-fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+/// Readable by the owner alone.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value)?;
     bytes.push(b'\n');
     write_atomically(path, &bytes, 0o600)

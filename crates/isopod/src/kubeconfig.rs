@@ -1,6 +1,6 @@
 //! Kubeconfig files: our cluster, user and context are put in or taken out; everything else in the file stays as it is.
 use crate::datadir::write_atomically;
-use crate::pki::Pki;
+use crate::pki::{Identity, Pki};
 use anyhow::{Context, Result, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
@@ -10,17 +10,26 @@ use std::path::{Path, PathBuf};
 pub struct Entry<'a> {
     pub name: &'a str,
     pub server: &'a str,
-    pub pki: &'a Pki,
+    /// The CA's certificate, PEM.
+    pub ca: &'a str,
+    pub user: &'a Identity,
+}
+
+impl<'a> Entry<'a> {
+    /// The administrator's.
+    pub fn admin(name: &'a str, server: &'a str, pki: &'a Pki) -> Self {
+        Self { name, server, ca: &pki.ca.certificate, user: &pki.admin }
+    }
 }
 
 impl Entry<'_> {
     fn cluster(&self) -> Value {
-        json!({"server": self.server, "certificate-authority-data": STANDARD.encode(&self.pki.ca.certificate)})
+        json!({"server": self.server, "certificate-authority-data": STANDARD.encode(&self.ca)})
     }
     fn user(&self) -> Value {
         json!({
-            "client-certificate-data": STANDARD.encode(&self.pki.admin.certificate),
-            "client-key-data": STANDARD.encode(&self.pki.admin.key),
+            "client-certificate-data": STANDARD.encode(&self.user.certificate),
+            "client-key-data": STANDARD.encode(&self.user.key),
         })
     }
 }
@@ -142,7 +151,7 @@ mod tests {
         let theirs = "apiVersion: v1\nkind: Config\ncurrent-context: work\nclusters:\n- name: work\n  cluster: {server: https://example.org}\nusers: null\ncontexts:\n- name: work\n  context: {cluster: work, user: me, namespace: x}\nextensions: [1]\n";
         std::fs::write(&path, theirs).unwrap();
         let pki = pki();
-        let entry = Entry { name: "isopod", server: "https://127.0.0.1:6443", pki: &pki };
+        let entry = Entry::admin("isopod", "https://127.0.0.1:6443", &pki);
         merge(&path, &entry).unwrap();
         merge(&path, &entry).unwrap();
         let config = read(&path).unwrap().unwrap();
@@ -164,7 +173,7 @@ mod tests {
         for text in ["[a, b]", "a: [", "clusters: 3"] {
             std::fs::write(&path, text).unwrap();
             let pki = pki();
-            assert!(merge(&path, &Entry { name: "i", server: "s", pki: &pki }).is_err(), "{text}");
+            assert!(merge(&path, &Entry::admin("i", "s", &pki)).is_err(), "{text}");
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
     }

@@ -9,6 +9,7 @@ mod datadir;
 mod example_server;
 mod key_file;
 mod kubeconfig;
+mod membership;
 mod pki;
 mod ports;
 mod process;
@@ -56,6 +57,9 @@ enum Command {
     ExampleServer(example_server::Args),
     /// The images on this machine.
     Image(command::image::Args),
+    /// Further machines of a cluster.
+    #[command(subcommand, hide = true)]
+    Node(command::node::Verb),
     /// The keys that encrypt Secrets on disk.
     #[command(subcommand)]
     Encryption(command::encryption::Verb),
@@ -94,6 +98,7 @@ fn main() -> ExitCode {
         Command::ExampleServer(args) => example_server::run(&args),
         Command::Image(args) => command::image::run(&args),
         Command::Encryption(verb) => command::encryption::run(&verb),
+        Command::Node(verb) => command::node::run(&verb, cli.verbose),
         Command::Completion(args) => {
             Ok(isopod_cli::run_completion(&args, <Cli as clap::CommandFactory>::command(), "isopod"))
         }

@@ -71,6 +71,16 @@ impl Pki {
 pub const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
 
 impl Pki {
+    /// What a node on another machine shows: to the API as its client, to those the API sends as their server.
+    pub fn member(ca: &Identity, node: &str, addresses: &[IpAddr]) -> Result<Identity> {
+        let issuer = Issuer::from_ca_cert_pem(&ca.certificate, KeyPair::from_pem(&ca.key)?)
+            .context("pki/ca.crt is not a certificate authority")?;
+        let mut params = serving_params(&[node.to_owned()], addresses)?;
+        params.distinguished_name = name(&format!("system:node:{node}"), &["system:nodes"]);
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
+        sign(params, &issuer)
+    }
+
     /// The serving certificate of a node agent.
     pub fn node(&self, dir: &Path, node: &str, addresses: &[IpAddr]) -> Result<Identity> {
         let folder = Folder(dir);

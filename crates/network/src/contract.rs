@@ -25,6 +25,13 @@ pub enum NetworkError {
     Invalid { context: String, message: String },
 }
 
+impl NetworkError {
+    /// What was asked about is there no more, as opposed to: could not be seen now.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Kernel { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Protocol {
@@ -132,7 +139,12 @@ pub struct Endpoint {
 #[async_trait]
 pub trait Sockets: Send + Sync + 'static {
     /// Looks into the pod's network namespace now. `ports` are its serving ports; connections to others do not count.
+    /// [`NetworkError::is_gone`] when there is no such namespace any more.
     async fn look(&self, netns: &Path, address: IpAddr, ports: &[u16]) -> Result<Traffic>;
+    /// Connections that this machine has sent to the pod and that its sockets know nothing of yet: a SYN that is still on its way,
+    /// or that a full queue dropped and the client will repeat, to the same pod. Those that clients have given up are forgotten, so
+    /// that a late repetition goes to another pod.
+    async fn on_the_way(&self, address: IpAddr, ports: &[u16]) -> Result<usize>;
 }
 
 /// Connections of one pod at one moment.

@@ -21,6 +21,15 @@ pub fn run(args: &Args, global: &isopod_cli::Global) -> Result<ExitCode> {
     }
     let dir = args.location.resolve()?;
     // Only a directory with our settings in it is ever removed.
+    if let Some(member) = dir.member()? {
+        let lock = process::lifecycle_lock(&dir)?;
+        down::stop(&dir)?;
+        teardown::of_node(&member, &dir)?;
+        std::fs::remove_dir_all(dir.path()).with_context(|| format!("cannot remove {}", dir.path().display()))?;
+        drop(lock);
+        println!("node {} of cluster {:?} is taken off this machine", member.node, member.cluster);
+        return Ok(ExitCode::SUCCESS);
+    }
     let Some(cluster) = dir.cluster()? else {
         println!("no cluster at {}", dir.path().display());
         return Ok(ExitCode::SUCCESS);

@@ -20,6 +20,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let dir = args.location.resolve()?;
+    if let Some(member) = dir.member()? {
+        let _lock = process::lifecycle_lock(&dir)?;
+        stop(&dir)?;
+        if !args.leave_pods {
+            teardown::of_node(&member, &dir)?;
+        }
+        println!("node {} of cluster {:?} is stopped", member.node, member.cluster);
+        return Ok(ExitCode::SUCCESS);
+    }
     let Some(cluster) = dir.cluster()? else {
         bail!("no cluster at {}: start one with isopod up", dir.path().display());
     };

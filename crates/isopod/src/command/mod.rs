@@ -5,6 +5,7 @@ pub mod demo;
 pub mod down;
 pub mod encryption;
 pub mod image;
+pub mod node;
 pub mod server;
 pub mod status;
 pub mod up;

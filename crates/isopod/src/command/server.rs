@@ -19,7 +19,8 @@ pub struct Args {
     pub ready_fd: Option<i32>,
 }
 
-pub fn run(args: &Args, verbose: u8) -> Result<ExitCode> {
+/// What happens goes to stderr.
+pub fn log(verbose: u8) {
     let level = match verbose {
         0 => "warn,isopod=info",
         1 => "info",
@@ -31,6 +32,10 @@ pub fn run(args: &Args, verbose: u8) -> Result<ExitCode> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+}
+
+pub fn run(args: &Args, verbose: u8) -> Result<ExitCode> {
+    log(verbose);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let served = runtime.block_on(serve::run(args));
     // Tasks still blocked (a slow disk) must not keep the process from ending.

@@ -43,6 +43,9 @@ pub struct Settings {
     /// API and controllers only: this machine runs no containers.
     #[arg(long)]
     no_node: bool,
+    /// An address of this machine at which other machines and pods reach the API [default: only this machine's pods do].
+    #[arg(long, value_name = "IP")]
+    advertise_address: Option<std::net::Ipv4Addr>,
     /// Keys that encrypt Secrets on disk [default: a key in the data directory].
     #[arg(long, value_name = "FILE")]
     encryption_key_file: Option<PathBuf>,
@@ -68,7 +71,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         None => kubeconfig::default_path()?,
     };
     let endpoint = cluster.endpoint();
-    kubeconfig::merge(&file, &Entry { name: &cluster.name, server: &endpoint, pki: &pki })?;
+    kubeconfig::merge(&file, &Entry::admin(&cluster.name, &endpoint, &pki))?;
     if !cluster.kubeconfigs.contains(&file) {
         cluster.kubeconfigs.push(file.clone());
         dir.save_cluster(&cluster)?;
@@ -90,6 +93,9 @@ fn settle(args: &Settings, dir: &DataDir, runs: bool) -> Result<Cluster> {
         if runs {
             refuse_change("--api-port", args.api_port.as_ref(), &cluster.api_port)?;
             refuse_change("--hollow-nodes", args.hollow_nodes.as_ref(), &cluster.hollow_nodes)?;
+            let advertised = cluster.advertise_address.map_or("none".to_owned(), |ip| ip.to_string());
+            let wanted = args.advertise_address.map(|ip| ip.to_string());
+            refuse_change("--advertise-address", wanted.as_ref(), &advertised)?;
             let keys = args.encryption_key_file.as_deref().map(key_file::check).transpose()?;
             let keys = keys.map(|keys| keys.display().to_string());
             refuse_change(
@@ -104,6 +110,7 @@ fn settle(args: &Settings, dir: &DataDir, runs: bool) -> Result<Cluster> {
         }
         cluster.api_port = args.api_port.unwrap_or(cluster.api_port);
         cluster.hollow_nodes = args.hollow_nodes.unwrap_or(cluster.hollow_nodes);
+        cluster.advertise_address = args.advertise_address.map(Into::into).or(cluster.advertise_address);
         dir.save_cluster(&cluster)?;
         return Ok(cluster);
     }
@@ -126,7 +133,7 @@ pub fn new_cluster(args: &Settings, dir: &DataDir) -> Result<Cluster> {
         hollow_nodes: args.hollow_nodes.unwrap_or(0),
         no_node: args.no_node,
         encryption_key_file: args.encryption_key_file.as_deref().map(key_file::check).transpose()?,
-        advertise_address: None,
+        advertise_address: args.advertise_address.map(Into::into),
         kubeconfigs: Vec::new(),
     };
     dir.save_cluster(&cluster)?;

@@ -15,7 +15,8 @@ pub use tls::admin_client;
 use crate::command::server::Args;
 use crate::command::up;
 use crate::datadir::{Cluster, DataDir, Running};
-use crate::pki::Pki;
+use crate::membership::{self, Membership};
+use crate::pki::{Identity, Pki};
 use crate::ports::{self, Cidr};
 use crate::{key_file, process};
 use anyhow::{Context, Result, anyhow, bail};
@@ -23,13 +24,16 @@ use isopod_apiserver::admission::Chain;
 use isopod_apiserver::allocation::{Allocator, Ranges};
 use isopod_apiserver::auth::certificates::ClientCertificates;
 use isopod_apiserver::auth::tokens::{Keys, ServiceAccountTokens};
+use isopod_apiserver::node_proxy::Kubelets;
 use isopod_apiserver::reviews::StoredObjects;
-use isopod_apiserver::{ApiServer, Config, endpoints, reviews};
+use isopod_apiserver::{ApiServer, Config, UserInfo, endpoints, reviews};
+use isopod_reflect::Reflectors;
 use isopod_store::Store;
 use isopod_store::embedded::{Embedded, Options};
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -112,32 +116,99 @@ async fn start(dir: &DataDir, args: &Args) -> Result<Server> {
     bound.of(&api);
     let shutdown = CancellationToken::new();
     let mut parts = tokio::task::JoinSet::new();
-    let (served, end, tls) = (api.clone(), shutdown.clone(), tls::server_config(&pki)?);
-    parts.spawn(async move {
-        served.serve(listener, Some(tls), end.cancelled_owned()).await.context("the API server ended")
-    });
+    serve_api(&mut parts, &api, listener, &pki, &shutdown)?;
+    let client = &pki.kubelet_client;
+    api.set_node_proxy(Box::new(Kubelets::new(&pki.ca.certificate, &client.certificate, &client.key)?));
     api.ready().await.map_err(|e| anyhow!("{e:?}")).context("the store cannot be read")?;
     bootstrap::run(&api, &cluster).await?;
     let reflectors = actors::start(&mut parts, &api, &cluster, &pki, &shutdown);
     let mut reached = cluster.advertise_address.map(|ip| SocketAddr::new(ip, cluster.api_port));
     if cluster.hollow_nodes == 0 && !cluster.no_node {
-        let around =
-            node::Around { api: &api, cluster: &cluster, dir, pki: &pki, reflectors: &reflectors, shutdown: &shutdown };
-        // Pods reach the API at the node's own address in the pod network, and nobody else can.
-        if let Some(address) = node::start(&mut parts, &around).await.context("this machine cannot be a node")? {
-            let listener = ports::listen_at(address, port).await?;
+        if let Some(why) = node::missing() {
+            tracing::warn!("this machine is no node of the cluster: {why}");
+        } else {
+            let started = own_node(&mut parts, &api, &cluster, dir, &pki, &reflectors, &shutdown).await;
+            // Pods reach the API at the node's own address in the pod network, and nobody else can.
+            let listener = ports::listen_at(started.context("this machine cannot be a node")?, port).await?;
             reached = reached.or(listener.local_addr().ok());
-            let (served, end, tls) = (api.clone(), shutdown.clone(), tls::server_config(&pki)?);
-            parts.spawn(async move {
-                served.serve(listener, Some(tls), end.cancelled_owned()).await.context("the API server ended")
-            });
+            serve_api(&mut parts, &api, listener, &pki, &shutdown)?;
         }
+    }
+    if let Some(IpAddr::V4(address)) = cluster.advertise_address {
+        serve_api(&mut parts, &api, ports::listen_at(address, port).await?, &pki, &shutdown)?;
     }
     advertise::reconcile(&api, &cluster.service_cidr.parse()?, reached).await?;
     bootstrap::settle(&api).await?;
-    write_down(dir, &cluster)?;
+    save_running(dir, &cluster.endpoint())?;
     tracing::info!(endpoint = cluster.endpoint(), "ready");
     Ok(Server { dir: dir.clone(), shutdown, parts })
+}
+
+/// Serves the API on one more address.
+fn serve_api(
+    parts: &mut tokio::task::JoinSet<Result<()>>,
+    api: &Arc<ApiServer>,
+    listener: TcpListener,
+    pki: &Pki,
+    shutdown: &CancellationToken,
+) -> Result<()> {
+    let (api, end, tls) = (Arc::clone(api), shutdown.clone(), tls::server_config(pki)?);
+    parts.spawn(
+        async move { api.serve(listener, Some(tls), end.cancelled_owned()).await.context("the API server ended") },
+    );
+    Ok(())
+}
+
+/// Makes this machine a node of its own cluster. Returns the address at which pods reach the API.
+async fn own_node(
+    parts: &mut tokio::task::JoinSet<Result<()>>,
+    api: &Arc<ApiServer>,
+    cluster: &Cluster,
+    dir: &DataDir,
+    pki: &Pki,
+    reflectors: &Reflectors,
+    shutdown: &CancellationToken,
+) -> Result<Ipv4Addr> {
+    let name = node::name()?;
+    let (ground, client) = (node::Ground::of(cluster, dir)?, api.client(UserInfo::node(&name)));
+    let around = node::Around {
+        name: &name,
+        client: &client,
+        ground: &ground,
+        dir,
+        ca: &pki.ca.certificate,
+        identity: &|address| pki.node(&dir.pki(), &name, &[address]),
+        reflectors,
+        shutdown,
+    };
+    node::start(parts, &around).await?;
+    membership::admit(&api.client(UserInfo::admin()), &name, ground.network.pod_cidr).await?;
+    Ok(ground.network.bridge_address())
+}
+
+/// A node of another machine's cluster, until SIGTERM or Ctrl-C. Its containers go on.
+pub async fn run_node(dir: &DataDir, member: &Membership) -> Result<()> {
+    if let Some(why) = node::missing() {
+        bail!("this machine can be no node: {why}");
+    }
+    let ground = node::Ground::of_member(member, dir)?;
+    let client = member.client().await?;
+    let identity = Identity { certificate: member.certificate.clone(), key: member.key.clone() };
+    let (shutdown, mut parts) = (CancellationToken::new(), tokio::task::JoinSet::new());
+    let around = node::Around {
+        name: &member.node,
+        client: &client,
+        ground: &ground,
+        dir,
+        ca: &member.ca,
+        identity: &|_| Ok(identity.clone()),
+        reflectors: &Reflectors::new(client.clone()),
+        shutdown: &shutdown,
+    };
+    node::start(&mut parts, &around).await?;
+    save_running(dir, &member.server)?;
+    tracing::info!(node = member.node, server = member.server, "this machine is a node");
+    Server { dir: dir.clone(), shutdown, parts }.until_signal().await
 }
 
 /// Everything the API server is made of, and the place where its tokens look up what they are bound to.
@@ -156,10 +227,10 @@ fn api_config(cluster: &Cluster, pki: &Pki, store: &Arc<dyn Store>) -> Result<(C
     Ok((config, bound))
 }
 
-fn write_down(dir: &DataDir, cluster: &Cluster) -> Result<()> {
+fn save_running(dir: &DataDir, endpoint: &str) -> Result<()> {
     let pid = i32::try_from(std::process::id())?;
     let started = process::start_time(pid).context("cannot read /proc/self/stat")?;
-    dir.save_running(&Running { pid, started, version: env!("CARGO_PKG_VERSION").into(), endpoint: cluster.endpoint() })
+    dir.save_running(&Running { pid, started, version: env!("CARGO_PKG_VERSION").into(), endpoint: endpoint.into() })
 }
 
 impl Server {

@@ -3,10 +3,9 @@
 //! Everything is found again as the last server left it; nothing here is stopped when the server stops. A machine that cannot run
 //! containers (not root, no cgroups) still gets its API: the node is missing, and the log says why.
 use crate::datadir::{Cluster, DataDir};
-use crate::pki::{KUBELET_CLIENT, Pki};
+use crate::membership::{Membership, own_range};
+use crate::pki::{Identity, KUBELET_CLIENT};
 use anyhow::{Context, Result, bail};
-use isopod_apiserver::node_proxy::Kubelets;
-use isopod_apiserver::{ApiServer, UserInfo};
 use isopod_images::ImageStore;
 use isopod_network::contract::PodNetwork;
 use isopod_network::dns::answer::{self, Scope};
@@ -50,16 +49,29 @@ pub struct Ground {
 
 impl Ground {
     pub fn of(cluster: &Cluster, dir: &DataDir) -> Result<Self> {
-        let pods: Range = cluster.pod_cidr.parse()?;
-        let services: Range = cluster.service_cidr.parse()?;
+        let (pods, services): (Range, Range) = (cluster.pod_cidr.parse()?, cluster.service_cidr.parse()?);
+        let address = match cluster.advertise_address {
+            Some(IpAddr::V4(address)) => Some(address),
+            _ => None,
+        };
+        Self::new(mark(&cluster.name, dir), dir, (own_range(pods), pods, services), address)
+    }
+
+    pub fn of_member(member: &Membership, dir: &DataDir) -> Result<Self> {
+        let ranges = (member.pod_cidr, member.cluster_cidr, member.service_cidr);
+        Self::new(mark(&member.cluster, dir), dir, ranges, Some(member.address))
+    }
+
+    fn new(cluster: String, dir: &DataDir, ranges: (Range, Range, Range), address: Option<Ipv4Addr>) -> Result<Self> {
+        let (pod_cidr, cluster_cidr, service_cidr) = ranges;
         let network = NetworkConfig {
-            cluster: mark(cluster, dir),
+            cluster,
             state_dir: dir.path().join("network"),
-            pod_cidr: pods,
-            cluster_cidr: pods,
-            service_cidr: services,
-            node_address: None,
-            own_addresses: services.nth(DNS).into_iter().collect(),
+            pod_cidr,
+            cluster_cidr,
+            service_cidr,
+            node_address: address,
+            own_addresses: service_cidr.nth(DNS).into_iter().collect(),
         };
         Ok(Self { network, runtime: LocalConfig::new(dir.path().join("runtime"))? })
     }
@@ -71,10 +83,15 @@ impl Ground {
 
 /// What the parts of a node are started with.
 pub struct Around<'a> {
-    pub api: &'a Arc<ApiServer>,
-    pub cluster: &'a Cluster,
+    pub name: &'a str,
+    /// Acts as this node.
+    pub client: &'a kube::Client,
+    pub ground: &'a Ground,
     pub dir: &'a DataDir,
-    pub pki: &'a Pki,
+    /// Whoever comes to the node's streams is known by a certificate of this CA (PEM).
+    pub ca: &'a str,
+    /// What the node shows them, for the address it is reached by.
+    pub identity: &'a dyn Fn(IpAddr) -> Result<Identity>,
     pub reflectors: &'a Reflectors,
     pub shutdown: &'a CancellationToken,
 }
@@ -88,43 +105,35 @@ pub fn missing() -> Option<&'static str> {
     isopod_runtime::cgroups::Layout::from_mountinfo(&mounts).is_none().then_some("no cgroups are mounted")
 }
 
-/// Makes this machine a node of the cluster. Returns the address at which pods reach the API, if there are pods.
-pub async fn start(parts: &mut JoinSet<Result<()>>, around: &Around<'_>) -> Result<Option<Ipv4Addr>> {
-    if let Some(why) = missing() {
-        tracing::warn!("this machine is no node of the cluster: {why}");
-        return Ok(None);
-    }
-    let ground = Ground::of(around.cluster, around.dir)?;
+/// Makes this machine a node of the cluster; nothing may be [`missing`].
+pub async fn start(parts: &mut JoinSet<Result<()>>, around: &Around<'_>) -> Result<()> {
+    let (name, ground) = (around.name, around.ground);
     let links = {
         let config = ground.network.clone();
         Arc::new(tokio::task::spawn_blocking(move || Links::open(config)).await??)
     };
-    let api_address = ground.network.bridge_address();
     let runtime: Arc<dyn Runtime> = Arc::new(Local::open(ground.runtime.clone()).await?);
-    let name = node_name()?;
-    if let Err(error) =
-        isopod_node::agent::doubt(&around.api.client(UserInfo::node(&name)), &name, runtime.as_ref()).await
-    {
+    if let Err(error) = isopod_node::agent::doubt(around.client, name, runtime.as_ref()).await {
         tracing::warn!(error, "cannot say which pods no longer run");
     }
-    let node = agent(&name, &ground, around, links, runtime, parts).await?;
+    let node = agent(around, links, runtime, parts).await?;
     let (end, running) = (around.shutdown.clone(), node.agent.clone());
-    streaming(&name, node, around, parts).await?;
+    streaming(node, around, parts)?;
     parts.spawn(async move {
         running.run(end).await;
         Ok(())
     });
     let local = LocalVolumes {
-        nodes: BTreeSet::from([name.clone()]),
+        nodes: BTreeSet::from([name.to_owned()]),
         ground: VolumeGround::Disk(around.dir.path().to_path_buf()),
     };
-    let provisioner = around.api.client(UserInfo::node(&name));
+    let provisioner = around.client.clone();
     let (mirrors, end) = (around.reflectors.clone(), around.shutdown.clone());
     parts.spawn(async move {
         volumes::local::run(provisioner, mirrors, local, end).await;
         Ok(())
     });
-    Ok(Some(api_address))
+    Ok(())
 }
 
 /// The agent with what its streaming server needs besides.
@@ -136,20 +145,18 @@ struct Node {
 }
 
 async fn agent(
-    name: &str,
-    ground: &Ground,
     around: &Around<'_>,
     links: Arc<Links>,
     runtime: Arc<dyn Runtime>,
     parts: &mut JoinSet<Result<()>>,
 ) -> Result<Node> {
-    let client = around.api.client(UserInfo::node(name));
+    let (name, ground, client) = (around.name, around.ground, around.client.clone());
     let address = links.node_address();
     let listener = match TcpListener::bind((address, KUBELET_PORT)).await {
         Ok(listener) => listener,
         Err(_) => TcpListener::bind((address, 0)).await.with_context(|| format!("cannot listen on {address}"))?,
     };
-    let programmed = services(name, ground, around, &links, parts).await?;
+    let programmed = services(around, &links, parts).await?;
     let mirrors = Mirrors::new(name, around.reflectors, programmed, Arc::clone(&runtime));
     let images = {
         let dir = around.dir.images();
@@ -176,12 +183,11 @@ async fn agent(
 
 /// Services in the kernel and in the edge process; how far both have come is what drain waits for.
 async fn services(
-    name: &str,
-    ground: &Ground,
     around: &Around<'_>,
     links: &Arc<Links>,
     parts: &mut JoinSet<Result<()>>,
 ) -> Result<watch::Receiver<u64>> {
+    let (name, ground) = (around.name, around.ground);
     let path = Services::open(&ground.network, links.node_address())?;
     let edge = EdgeClient::start_or_adopt(edge(ground, around.dir, links)?).await?;
     let programmer = services::Programmer::new(name, around.reflectors, Arc::new(path), edge.listening());
@@ -193,7 +199,7 @@ async fn services(
     until_the_end(parts, around, async move { edge::feed_dns(&mirrors, told).await });
     let (mirrors, node) = (around.reflectors.clone(), name.to_owned());
     until_the_end(parts, around, async move { edge::feed_proxy(&node, &mirrors, edge, in_proxy).await });
-    let (client, mirrors) = (around.api.client(UserInfo::node(name)), around.reflectors.clone());
+    let (client, mirrors) = (around.client.clone(), around.reflectors.clone());
     let (node, told) = (name.to_owned(), programmed.clone());
     until_the_end(parts, around, async move { services::publish(&node, client, &mirrors, told).await });
     let (node, mirrors, links) = (name.to_owned(), around.reflectors.clone(), Arc::clone(links));
@@ -239,32 +245,29 @@ fn edge(ground: &Ground, dir: &DataDir, links: &Links) -> Result<EdgeConfig> {
 }
 
 /// The way from the API to this node's containers, and its other end.
-async fn streaming(name: &str, node: Node, around: &Around<'_>, parts: &mut JoinSet<Result<()>>) -> Result<()> {
-    let pki = around.pki;
-    let own = pki.node(&around.dir.pki(), name, &[node.address])?;
+fn streaming(node: Node, around: &Around<'_>, parts: &mut JoinSet<Result<()>>) -> Result<()> {
+    let own = (around.identity)(node.address)?;
     let config = StreamConfig {
-        node_name: name.to_owned(),
+        node_name: around.name.to_owned(),
         listener: node.listener,
-        tls: stream::server_tls(&pki.ca.certificate, &own.certificate, &own.key)?,
+        tls: stream::server_tls(around.ca, &own.certificate, &own.key)?,
         callers: vec![KUBELET_CLIENT.to_owned()],
         runtime: node.runtime,
         running: Arc::new(node.agent),
     };
     let end = around.shutdown.clone();
     parts.spawn(async move { stream::serve(config, end.cancelled_owned()).await.context("the node's streams ended") });
-    let client = &pki.kubelet_client;
-    around.api.set_node_proxy(Box::new(Kubelets::new(&pki.ca.certificate, &client.certificate, &client.key)?));
     Ok(())
 }
 
 /// Names what this cluster has on the machine. Two clusters may have one name; no two have one directory.
-fn mark(cluster: &Cluster, dir: &DataDir) -> String {
+fn mark(cluster: &str, dir: &DataDir) -> String {
     let digest = Sha256::digest(dir.path().as_os_str().as_encoded_bytes());
-    format!("{}-{}", cluster.name, hex::encode(digest.get(..3).unwrap_or_default()))
+    format!("{cluster}-{}", hex::encode(digest.get(..3).unwrap_or_default()))
 }
 
 /// This machine's name, as a Kubernetes name.
-fn node_name() -> Result<String> {
+pub fn name() -> Result<String> {
     let host = nix::unistd::gethostname().context("this machine has no name")?;
     let name: String = host
         .to_string_lossy()

@@ -2,6 +2,7 @@
 //! process. Data stay. Everything is tried, whatever fails first.
 use super::node::Ground;
 use crate::datadir::{Cluster, DataDir};
+use crate::membership::Membership;
 use anyhow::{Context, Result};
 use isopod_network::pod::Links;
 use isopod_runtime::cgroups::Layout;
@@ -14,7 +15,15 @@ pub fn run(cluster: &Cluster, dir: &DataDir) -> Result<()> {
     if !nix::unistd::Uid::effective().is_root() || cluster.hollow_nodes > 0 || cluster.no_node {
         return Ok(());
     }
-    let ground = Ground::of(cluster, dir)?;
+    clear(&Ground::of(cluster, dir)?, dir)
+}
+
+/// The same on a further machine of a cluster.
+pub fn of_node(member: &Membership, dir: &DataDir) -> Result<()> {
+    clear(&Ground::of_member(member, dir)?, dir)
+}
+
+fn clear(ground: &Ground, dir: &DataDir) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let containers = runtime.block_on(async {
         if !ground.runtime.state_dir.exists() {

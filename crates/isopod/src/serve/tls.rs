@@ -34,7 +34,7 @@ fn certificate(pem: &str) -> Result<CertificateDer<'static>> {
 
 /// Needs a tokio runtime around it.
 pub fn admin_client(endpoint: &str, pki: &Pki) -> Result<kube::Client> {
-    let config: Kubeconfig = serde_json::from_value(kubeconfig::of(&Entry { name: "isopod", server: endpoint, pki }))?;
+    let config: Kubeconfig = serde_json::from_value(kubeconfig::of(&Entry::admin("isopod", endpoint, pki)))?;
     let load = async { kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await };
     let config = futures::executor::block_on(load)?;
     Ok(kube::Client::try_from(config)?)

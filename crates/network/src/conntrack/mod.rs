@@ -9,6 +9,11 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 const TUPLE_ORIG: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
+const PROTOINFO: u16 = 4;
+const PROTOINFO_TCP: u16 = 1;
+const TCP_STATE: u16 = 1;
+/// Seconds until the kernel forgets the flow by itself.
+const TIMEOUT: u16 = 7;
 const ID: u16 = 12;
 const FILTER: u16 = 25;
 const FILTER_ORIG_FLAGS: u16 = 1;
@@ -24,6 +29,14 @@ const IP_DESTINATION: u16 = 2;
 const PROTO_NUMBER: u16 = 1;
 const PROTO_SOURCE: u16 = 2;
 const PROTO_DESTINATION: u16 = 3;
+/// `include/uapi/linux/netfilter/nf_conntrack_tcp.h`: a SYN was sent and nothing came back.
+const SYN_SENT: u8 = 1;
+/// How long the kernel keeps such a flow after its last packet, in seconds: a setting, and its default.
+const SYN_SENT_SETTING: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_syn_sent";
+const SYN_SENT_SECONDS: u32 = 120;
+/// A client that still wants the connection repeats its SYN after one second, and then after another one or two (RFC 6298;
+/// `tcp_syn_linear_timeouts`); the kernel tells whole seconds, rounded down.
+const REPEATED_WITHIN: u32 = 3;
 const GET: i32 = 1;
 const DELETE: i32 = 2;
 
@@ -40,6 +53,10 @@ pub(crate) struct Tuple {
 pub(crate) struct Flow {
     pub(crate) original: Tuple,
     pub(crate) reply: Tuple,
+    /// Of TCP.
+    state: Option<u8>,
+    /// Seconds the kernel will keep it if no packet comes.
+    left: Option<u32>,
     raw: Vec<u8>,
     /// The kernel's own name for this one connection.
     id: Vec<u8>,
@@ -82,6 +99,33 @@ pub(crate) fn forget_udp(endpoints: &[SocketAddrV4]) -> io::Result<usize> {
         }
     }
     Ok(count)
+}
+
+/// TCP connections to `address` at these ports that have got no answer yet: counts those whose client will still repeat its SYN, and
+/// forgets the others. Not those that begin on this machine without translation: they are the HTTP proxy's, which tries elsewhere.
+pub(crate) fn unanswered(address: Ipv4Addr, ports: &[u16]) -> io::Result<usize> {
+    let kept = std::fs::read_to_string(SYN_SENT_SETTING).ok().and_then(|text| text.trim().parse().ok());
+    let kept: u32 = kept.unwrap_or(SYN_SENT_SECONDS);
+    let mut socket = Socket::open(libc::NETLINK_NETFILTER)?;
+    let mut count = 0;
+    for flow in list(&mut socket, address, End::Server)? {
+        let asked = is(Protocol::Tcp, flow.reply.protocol) && ports.contains(&flow.reply.source.port());
+        let translated = flow.original.destination != flow.reply.source;
+        if !asked || flow.state != Some(SYN_SENT) || (!translated && is_own(*flow.original.source.ip())) {
+            continue;
+        }
+        if flow.left.is_some_and(|left| kept.saturating_sub(left) > REPEATED_WITHIN) {
+            delete(&mut socket, &flow)?;
+        } else {
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
+/// Whether the address is one of this machine: only then can a socket have it.
+fn is_own(address: Ipv4Addr) -> bool {
+    std::net::UdpSocket::bind((address, 0)).is_ok()
 }
 
 fn is(protocol: Protocol, number: u8) -> bool {
@@ -154,7 +198,10 @@ fn message(kind: i32, flags: i32) -> Message {
 fn flow(payload: &[u8]) -> Option<Flow> {
     let attributes = Attributes(payload.get(4..)?);
     let raw = attributes.find(TUPLE_ORIG)?;
+    let tcp = attributes.inside(PROTOINFO).and_then(|info| info.inside(PROTOINFO_TCP));
     Some(Flow {
+        state: tcp.and_then(|tcp| tcp.find(TCP_STATE)?.first().copied()),
+        left: attributes.find(TIMEOUT).and_then(|v| <[u8; 4]>::try_from(v).ok()).map(u32::from_be_bytes),
         original: tuple(Attributes(raw))?,
         reply: tuple(attributes.inside(TUPLE_REPLY)?)?,
         raw: raw.to_vec(),

@@ -19,8 +19,12 @@ pub const OPENING_MS: u32 = 1_000;
 /// What of one socket matters to a drain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// Connections the application has yet to accept.
-    Waiting(usize),
+    /// Connections that a listener says the application has yet to accept.
+    Queued(usize),
+    /// The same, seen as a connection of its own. Also one that `accept` has taken out of the queue and not yet given to the process:
+    /// on a busy machine that may take a while, and neither the queue nor any process has it meanwhile.
+    Accepting,
+    Handshaking,
     InFlight,
     Idle,
     Nothing,
@@ -28,15 +32,19 @@ enum Role {
 
 /// Counts the connections to `address` on `ports`.
 pub fn count(sockets: &[Socket], address: IpAddr, ports: &[u16]) -> Traffic {
-    let mut traffic = Traffic::default();
+    let (mut traffic, mut queued, mut accepting) = (Traffic::default(), 0usize, 0usize);
     for socket in sockets.iter().filter(|s| ports.contains(&s.port) && concerns(s, address)) {
         match role(socket) {
-            Role::Waiting(n) => traffic.waiting = traffic.waiting.saturating_add(n),
+            Role::Queued(n) => queued = queued.saturating_add(n),
+            Role::Accepting => accepting += 1,
+            Role::Handshaking => traffic.waiting += 1,
             Role::InFlight => traffic.in_flight += 1,
             Role::Idle => traffic.idle += 1,
             Role::Nothing => {}
         }
     }
+    // Mostly the same ones, seen from both ends.
+    traffic.waiting = traffic.waiting.saturating_add(queued.max(accepting));
     traffic
 }
 
@@ -49,10 +57,9 @@ fn concerns(socket: &Socket, address: IpAddr) -> bool {
 
 fn role(socket: &Socket) -> Role {
     match socket.state {
-        State::Listen => Role::Waiting(usize::try_from(socket.receive_queue).unwrap_or(usize::MAX)),
-        State::SynReceived => Role::Waiting(1),
-        // Handshaken and in a listener's accept queue: counted there.
-        State::Established | State::CloseWait if socket.inode == 0 => Role::Nothing,
+        State::Listen => Role::Queued(usize::try_from(socket.receive_queue).unwrap_or(usize::MAX)),
+        State::SynReceived => Role::Handshaking,
+        State::Established | State::CloseWait if socket.inode == 0 => Role::Accepting,
         State::Established | State::CloseWait => connection(socket),
         // The application is done with it, the kernel still delivers; it can only do so while the namespace lives.
         State::FinWait1 | State::Closing | State::LastAck if socket.send_queue > 0 => Role::InFlight,
@@ -107,8 +114,8 @@ mod tests {
     fn states_and_queues() {
         use State::*;
         let table = [
-            (Listen, 3, 128, Role::Waiting(3)),
-            (SynReceived, 0, 0, Role::Waiting(1)),
+            (Listen, 3, 128, Role::Queued(3)),
+            (SynReceived, 0, 0, Role::Handshaking),
             (Established, 0, 0, Role::Idle),
             (Established, 10, 0, Role::InFlight),
             (Established, 0, 10, Role::InFlight),
@@ -127,7 +134,7 @@ mod tests {
             assert_eq!(role(&socket(state, receive, send)), expected, "{state:?} {receive} {send}");
         }
         let queued = Socket { inode: 0, info: None, ..socket(Established, 100, 0) };
-        assert_eq!(role(&queued), Role::Nothing, "counted in its listener's accept queue");
+        assert_eq!(role(&queued), Role::Accepting);
         assert_eq!(role(&Socket { info: None, ..socket(Established, 0, 0) }), Role::InFlight, "nothing known");
     }
 
@@ -170,5 +177,16 @@ mod tests {
         ];
         assert_eq!(count(&sockets, address, &[8080]), Traffic { waiting: 2, in_flight: 2, idle: 1 });
         assert_eq!(count(&sockets, address, &[]), Traffic::default());
+    }
+
+    #[test]
+    fn between_the_queue_and_the_process() {
+        let address: IpAddr = "10.1.0.2".parse().unwrap();
+        let listener = |n| socket(State::Listen, n, 128);
+        let queued = Socket { inode: 0, ..socket(State::Established, 0, 0) };
+        let waiting = |sockets: &[Socket]| count(sockets, address, &[8080]).waiting;
+        assert_eq!(waiting(&[listener(2), queued, queued]), 2, "counted once");
+        assert_eq!(waiting(&[listener(0), queued]), 1, "taken out of the queue, in no process yet");
+        assert_eq!(waiting(&[listener(1), queued, queued, socket(State::SynReceived, 0, 0)]), 3);
     }
 }

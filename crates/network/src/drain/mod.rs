@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! look ─ thread enters the namespace ─▶ diag: dump of TCP sockets ─▶ classify: waiting | in flight | idle ─▶ Traffic
+//! on_the_way ─ connection tracking of this thread's own namespace: SYNs that no socket has seen
 //! ```
 //! The dump is bytes from the kernel and parsed as such ([`diag::parse`]); what a socket means is a pure function
 //! ([`classify::count`]).
@@ -27,6 +28,15 @@ impl Sockets for SocketDiag {
         let dumped = dumped.map_err(|e| NetworkError::Invalid { context: context(), message: e.to_string() })?;
         let dumped = dumped.map_err(|source| NetworkError::Kernel { context: context(), source })?;
         Ok(classify::count(&dumped, address, ports))
+    }
+
+    async fn on_the_way(&self, address: IpAddr, ports: &[u16]) -> Result<usize> {
+        let IpAddr::V4(address) = address.to_canonical() else { return Ok(0) };
+        let ports = ports.to_vec();
+        let listed = tokio::task::spawn_blocking(move || crate::conntrack::unanswered(address, &ports)).await;
+        let context = || format!("looking for connections on their way to {address}");
+        let listed = listed.map_err(|e| NetworkError::Invalid { context: context(), message: e.to_string() })?;
+        listed.map_err(|source| NetworkError::Kernel { context: context(), source })
     }
 }
 

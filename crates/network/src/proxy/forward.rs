@@ -12,17 +12,20 @@ use hyper::body::Incoming;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Pods tried for one request. With more than that unreachable, waiting is not what helps.
-const ATTEMPTS: usize = 12;
+/// Refusals for one request. After more than that, waiting is not what helps.
+const REFUSALS: u32 = 12;
+/// A request whose pods do not refuse but have no room is kept this long at least: they are alive, and somebody will be served.
+const ROOM_WITHIN: Duration = Duration::from_secs(10);
 /// Times a request is repeated that was sent and not answered: more would be a request that kills whoever gets it.
 const REPEATS: usize = 2;
 /// A pod gets this long to accept, the last ones more. One that is on the network does so within milliseconds; a SYN that its full
 /// queue has dropped is sent again only after a second, while another pod, or this one, may have room at once.
 const ACCEPT_WITHIN: Duration = Duration::from_millis(100);
-/// From this attempt on patience doubles: then it is not the queue of one pod.
-const PATIENT_FROM: usize = 7;
+/// After so many of these patience doubles, up to a SYN's repetition: then it is not the queue of one pod.
+const PATIENT_FROM: u32 = 7;
+const DOUBLED_AT_MOST: u32 = 4;
 /// When all have refused: the table is about to say who takes their place.
 const BREATH: Duration = Duration::from_millis(20);
 
@@ -100,19 +103,19 @@ impl Forwarder {
     }
 
     async fn send(&self, mut request: Request<Outgoing>, upgrade: bool) -> Result<Response<Answer>, Response<Answer>> {
-        let mut tried: Vec<SocketAddr> = Vec::new();
-        let mut repeats = 0;
-        for attempt in 0..ATTEMPTS {
-            let patience = ACCEPT_WITHIN * (1 << attempt.saturating_sub(PATIENT_FROM));
+        let (begun, mut tried): (Instant, Vec<SocketAddr>) = (Instant::now(), Vec::new());
+        let (mut repeats, mut refusals, mut full) = (0, 0u32, 0u32);
+        while refusals < REFUSALS && (full < PATIENT_FROM || begun.elapsed() < ROOM_WITHIN) {
+            let patience = ACCEPT_WITHIN * (1 << full.saturating_sub(PATIENT_FROM).min(DOUBLED_AT_MOST));
             let eligible = Arc::clone(&self.port.eligible.read());
             let turn = self.port.turn.fetch_add(1, Ordering::Relaxed);
             let Some(address) = eligible.choose(turn, self.client, &tried) else {
                 if tried.is_empty() {
                     return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, "no endpoint is ready"));
                 }
-                // All have refused once. Pods come and go within milliseconds in an update.
+                // All have been tried once. Pods come and go within milliseconds in an update.
                 tried.clear();
-                tokio::time::sleep(BREATH * u32::try_from(attempt).unwrap_or(1)).await;
+                tokio::time::sleep(BREATH * refusals).await;
                 continue;
             };
             let upstream = if upgrade {
@@ -123,19 +126,25 @@ impl Forwarder {
             let upstream = match upstream {
                 Ok(upstream) => upstream,
                 Err(error) => {
-                    tracing::debug!(%address, %error, "pod refused a connection");
+                    tracing::debug!(%address, %error, "pod took no connection");
+                    if error.kind() == std::io::ErrorKind::TimedOut {
+                        full += 1
+                    } else {
+                        refusals += 1
+                    }
                     tried.push(address);
                     continue;
                 }
             };
             // While we connected it may have been told to go: then nothing must be sent to it any more.
             if !self.port.eligible.read().addresses.contains(&address) {
+                refusals += 1;
                 continue;
             }
             match self.send_to(address, upstream, request).await {
                 Ok(response) => return Ok(response),
                 // Not counted as refused: a kept connection has ended, the pod may well be there.
-                Err(Failed::Unsent(again)) => request = again,
+                Err(Failed::Unsent(again)) => (request, refusals) = (again, refusals + 1),
                 Err(Failed::Unanswered(Some(again), error)) if repeats < REPEATS => {
                     tracing::debug!(%address, %error, "request repeated");
                     (request, repeats) = (again, repeats + 1);

@@ -10,13 +10,15 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// Between looks at a pod's sockets.
 const LOOK_EVERY: Duration = Duration::from_millis(15);
+/// The same after a look that has shown nothing, and while a connection is on its way, which takes a second or so.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Quiet for this long after the last proxy has acknowledged: drained. Covers packets that were on their way.
 const SETTLED: Duration = Duration::from_millis(45);
 /// The same while proxies still send it connections, having nobody else: then a pause must be longer to mean anything.
@@ -135,11 +137,9 @@ impl Gate {
 
     async fn until_quiet(&self, pod: &Pod, mut seen: Seen, waiting: &Waiting) {
         let uid = pod.metadata.uid.as_deref().unwrap_or("");
-        let address = address(pod).or_else(|| leaving::address(uid, &self.sight.backings(pod)));
-        let Some((netns, address)) = self.sight.netns(pod).await.zip(address) else { return };
+        let Some(address) = address(pod).or_else(|| leaving::address(uid, &self.sight.backings(pod))) else { return };
         // As long as slices name it: a Service that goes meanwhile has still had connections.
-        let mut ports = Vec::new();
-        let mut quiet_since = None;
+        let (mut netns, mut ports, mut quiet_since) = (None, Vec::new(), None);
         loop {
             let backings = self.sight.backings(pod);
             let named = leaving::ports(uid, &backings);
@@ -147,23 +147,70 @@ impl Gate {
                 ports = named;
             }
             let stage = leaving::stage(uid, &backings, &self.sight.proxies(), &mut seen);
-            let Some(traffic) = self.look(&netns, address, &ports).await else { return };
+            let traffic = match self.look(pod, &mut netns, address, &ports).await {
+                Look::Traffic(traffic) => traffic,
+                Look::Gone => return,
+                Look::Unseen => {
+                    quiet_since = None;
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    continue;
+                }
+            };
             waiting.is(words(&stage, Some(traffic)));
             let enough = if stage == leaving::Stage::Alone { DESERTED } else { SETTLED };
             if traffic.waiting > 0 || traffic.in_flight > 0 {
                 quiet_since = None;
             } else if quiet_since.get_or_insert_with(Instant::now).elapsed() >= enough {
-                return;
+                match self.on_the_way(address, &ports).await {
+                    Some(0) => return,
+                    coming => waiting.is(words(&stage, coming.map(|n| Traffic { waiting: n, ..traffic }))),
+                }
+                quiet_since = None;
+                tokio::time::sleep(LOOK_AGAIN).await;
+                continue;
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
-    /// `None`: there is nothing left to look at.
-    async fn look(&self, netns: &Path, address: IpAddr, ports: &[u16]) -> Option<Traffic> {
-        let looked = self.sockets.look(netns, address, ports).await;
-        looked.inspect_err(|error| tracing::warn!(%error, "sockets not seen")).ok()
+    /// `netns`: where the last look went, if it went well.
+    async fn look(&self, pod: &Pod, netns: &mut Option<PathBuf>, address: IpAddr, ports: &[u16]) -> Look {
+        if netns.is_none() {
+            match self.sight.netns(pod).await {
+                Ok(None) => return Look::Gone,
+                Ok(found) => *netns = found,
+                Err(error) => {
+                    tracing::warn!(%error, "sandboxes not listed: looking again");
+                    return Look::Unseen;
+                }
+            }
+        }
+        let Some(path) = netns.clone() else { return Look::Gone };
+        match self.sockets.look(&path, address, ports).await {
+            Ok(traffic) => Look::Traffic(traffic),
+            Err(error) if error.is_gone() => Look::Gone,
+            Err(error) => {
+                tracing::warn!(%error, "sockets not seen: looking again");
+                *netns = None;
+                Look::Unseen
+            }
+        }
     }
+
+    /// `None`: not known.
+    async fn on_the_way(&self, address: IpAddr, ports: &[u16]) -> Option<usize> {
+        let seen = self.sockets.on_the_way(address, ports).await;
+        seen.inspect_err(|error| tracing::warn!(%error, "connections not seen: looking again")).ok()
+    }
+}
+
+/// What a look at a pod's sockets has shown.
+enum Look {
+    Traffic(Traffic),
+    /// There is nothing left to look at.
+    Gone,
+    /// Nothing, which must not be mistaken for quiet: somebody may be in the middle of an answer.
+    Unseen,
 }
 
 fn address(pod: &Pod) -> Option<IpAddr> {

@@ -27,8 +27,8 @@ pub trait Sight: Send + Sync + 'static {
     fn services(&self, pod: &Pod) -> Vec<Arc<Service>>;
     /// All live nodes that send connections.
     fn proxies(&self) -> Vec<Proxy>;
-    /// A file by which the pod's network namespace can be entered. `None`: it has none any more.
-    async fn netns(&self, pod: &Pod) -> Option<PathBuf>;
+    /// A file by which the pod's network namespace can be entered. `None`: it has none any more. An error says nothing about it.
+    async fn netns(&self, pod: &Pod) -> isopod_runtime::Result<Option<PathBuf>>;
 }
 
 const BY_POD: &str = "drain-pod-uid";
@@ -131,14 +131,12 @@ impl Sight for Mirrors {
         std::iter::once(own).chain(others).collect()
     }
 
-    async fn netns(&self, pod: &Pod) -> Option<PathBuf> {
+    async fn netns(&self, pod: &Pod) -> isopod_runtime::Result<Option<PathBuf>> {
         if pod.spec.as_ref().and_then(|s| s.host_network).unwrap_or(false) {
-            return Some(PathBuf::from("/proc/self/ns/net"));
+            return Ok(Some(PathBuf::from("/proc/self/ns/net")));
         }
-        let uid = pod.metadata.uid.as_deref()?;
-        let sandboxes =
-            self.runtime.sandboxes().await.inspect_err(|error| tracing::warn!(%error, "sandboxes not listed"));
-        let own = sandboxes.ok()?.into_iter().filter(|s| s.config.uid == uid);
-        own.max_by_key(|s| s.config.attempt)?.netns_path
+        let uid = pod.metadata.uid.as_deref().unwrap_or("");
+        let own = self.runtime.sandboxes().await?.into_iter().filter(|s| s.config.uid == uid);
+        Ok(own.max_by_key(|s| s.config.attempt).and_then(|s| s.netns_path))
     }
 }

@@ -5,6 +5,7 @@ use super::{Gate, Sight};
 use crate::seams::TrafficGate;
 use async_trait::async_trait;
 use isopod_network::contract::{NetworkError, Sockets, Traffic};
+use isopod_runtime::RuntimeError;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use parking_lot::Mutex;
@@ -22,6 +23,18 @@ struct State {
     proxies: Vec<Proxy>,
     traffic: Option<Traffic>,
     looks: usize,
+    /// Connections on their way.
+    coming: usize,
+    /// Looks and listings that go wrong before one goes well.
+    failing: usize,
+}
+
+impl State {
+    fn fails(&mut self) -> bool {
+        let fails = self.failing > 0;
+        self.failing = self.failing.saturating_sub(1);
+        fails
+    }
 }
 
 /// A Service `web` that selects the pod `p`, one slice, any proxies, any traffic.
@@ -87,8 +100,16 @@ impl Sockets for Looking {
         assert_eq!((netns, address, ports), (Path::new("/netns/p"), [10, 1, 0, 2].into(), [8080].as_slice()));
         let mut state = self.0.state.lock();
         state.looks += 1;
-        let gone = NetworkError::Invalid { context: "netns".into(), message: "gone".into() };
-        state.traffic.ok_or(gone)
+        let (context, gone) = ("netns".into(), std::io::ErrorKind::NotFound.into());
+        if state.fails() {
+            return Err(NetworkError::Invalid { context, message: "out of threads".into() });
+        }
+        state.traffic.ok_or(NetworkError::Kernel { context, source: gone })
+    }
+
+    async fn on_the_way(&self, address: IpAddr, ports: &[u16]) -> Result<usize, NetworkError> {
+        assert_eq!((address, ports), ([10, 1, 0, 2].into(), [8080].as_slice()));
+        Ok(self.0.state.lock().coming)
     }
 }
 
@@ -111,8 +132,11 @@ impl Sight for World {
     fn proxies(&self) -> Vec<Proxy> {
         self.state.lock().proxies.clone()
     }
-    async fn netns(&self, _: &Pod) -> Option<PathBuf> {
-        Some("/netns/p".into())
+    async fn netns(&self, _: &Pod) -> isopod_runtime::Result<Option<PathBuf>> {
+        if self.state.lock().fails() {
+            return Err(RuntimeError::Unavailable { message: "another pod's supervisor has hung up".into() });
+        }
+        Ok(Some("/netns/p".into()))
     }
 }
 
@@ -179,6 +203,42 @@ async fn nobody_is_delayed_for_nothing() {
     assert!(world.drain(&web()).await.unwrap().1 < Duration::from_millis(100), "no traffic");
     world.set(|s| s.traffic = None);
     assert!(world.drain(&web()).await.unwrap().1 < Duration::from_millis(100), "its namespace is gone");
+}
+
+/// Found when slow requests were lost on a busy machine: a listing of sandboxes that failed because another pod's supervisor was just
+/// ending counted as "nothing to wait for".
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_seen_is_not_quiet() {
+    let world = World::new();
+    world.slice(7, &[("p", "t"), ("q", "r")]);
+    world.programmed("a", 7);
+    world.traffic(0, 1);
+    world.set(|s| s.failing = 4);
+    let drained = world.drain(&web());
+    settle(2_000).await;
+    assert!(!drained.is_finished(), "the request goes on");
+    world.set(|s| s.failing = 3);
+    settle(1_000).await;
+    world.traffic(0, 0);
+    let (_, took) = drained.await.unwrap();
+    assert!(took > Duration::from_secs(3) && took < Duration::from_millis(3_200), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_syn_is_waited_for() {
+    let world = World::new();
+    world.slice(7, &[("p", "t"), ("q", "r")]);
+    world.programmed("a", 7);
+    world.set(|s| s.coming = 1);
+    let drained = world.drain(&web());
+    settle(1_500).await;
+    assert!(!drained.is_finished(), "its client will repeat it");
+    world.set(|s| (s.coming, s.traffic) = (0, Some(Traffic { waiting: 0, in_flight: 1, idle: 0 })));
+    settle(1_000).await;
+    world.traffic(0, 0);
+    let (said, took) = drained.await.unwrap();
+    assert_eq!(said, ["draining: 1 connection"]);
+    assert!(took > Duration::from_millis(2_500) && took < Duration::from_millis(2_700), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -142,6 +142,14 @@ impl Local {
 
     /// What is known of a sandbox, dead or alive.
     async fn record(&self, id: &SandboxId) -> Result<Record> {
+        // A supervisor that ends while it is asked has hung up; the second time it is known to be gone, and the disk is asked.
+        if let Ok(record) = self.record_now(id).await {
+            return Ok(record);
+        }
+        self.record_now(id).await
+    }
+
+    async fn record_now(&self, id: &SandboxId) -> Result<Record> {
         match self.find(id).await? {
             Found::Alive(mut client) => match client.ask(&Request::State).await? {
                 Reply::State { record } => Ok(*record),

@@ -1,0 +1,80 @@
+//! What connection tracking says of connections that a pod's sockets know nothing of: on a machine of the test's own, with a queue that
+//! is full.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails panics")]
+mod lab;
+use isopod_network::contract::{
+    Endpoint, PodNetwork, PortName, Protocol, ServicePath, ServicePort, ServiceTable, Sockets,
+};
+use isopod_network::drain::SocketDiag;
+use isopod_network::service::Services;
+use lab::{Machine, PATIENCE, Pod};
+use nix::sys::socket::{Backlog, listen};
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+const VIP: ([u8; 4], u16) = ([10, 78, 0, 20], 80);
+
+/// A listener whose queue is full with one connection.
+fn narrow(pod: &Pod) -> TcpListener {
+    pod.namespace.run(|| {
+        let listener = TcpListener::bind("0.0.0.0:8080").unwrap();
+        // Once more, with less room.
+        listen(&listener, Backlog::new(0).unwrap()).unwrap();
+        listener
+    })
+}
+
+fn service(pod: &Pod) -> ServiceTable {
+    let name =
+        PortName { namespace: "default".into(), service: "web".into(), port: String::new(), protocol: Protocol::Tcp };
+    let there = Endpoint { address: pod.at(8080), local: true, ready: true, serving: true, terminating: false };
+    let port = ServicePort {
+        cluster_ips: vec![VIP.0.into()],
+        port: VIP.1,
+        node_port: None,
+        external_ips: vec![],
+        load_balancer_ips: vec![],
+        load_balancer_source_ranges: vec![],
+        affinity: None,
+        internal_local: false,
+        external_local: false,
+        proxy: None,
+        endpoints: vec![there],
+    };
+    ServiceTable { ports: BTreeMap::from([(name, port)]) }
+}
+
+fn until(what: &str, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_syn_that_a_full_queue_dropped_is_on_its_way_until_it_is_repeated() {
+    let machine = Machine::new("syn");
+    let pod = machine.pod("one");
+    let services = machine.host.run(|| Services::open(&machine.config, machine.links.node_address())).unwrap();
+    machine.host.block_on(services.program(&service(&pod))).unwrap();
+    let listener = narrow(&pod);
+    let coming = |port| machine.host.block_on(SocketDiag.on_the_way(pod.address.into(), &[port])).unwrap();
+    assert_eq!(coming(8080), 0);
+    let connect = |to: SocketAddr| machine.host.run(move || TcpStream::connect_timeout(&to, PATIENCE).unwrap());
+    let first = connect(VIP.into());
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| connect(VIP.into()));
+        until("the second SYN is seen", || coming(8080) == 1);
+        assert_eq!(coming(9090), 0, "another port of the pod");
+        // What begins on the machine itself without translation is the HTTP proxy's, which tries elsewhere.
+        let direct = scope.spawn(|| connect(pod.at(8080)));
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(coming(8080), 1);
+        let _accepted: Vec<_> = (0..3).map(|_| listener.accept().unwrap()).collect();
+        (second.join().unwrap(), direct.join().unwrap());
+        assert_eq!(coming(8080), 0);
+    });
+    drop(first);
+}
