@@ -54,7 +54,7 @@ load() { local name=$1; shift; python3 "$HERE/load.py" "$@" --keep-alive --stop 
 # busybox forks for every request and queues nine connections: with wrk's 64 beside it an answer may take a while, on a busy machine.
 load vip  "http://$VIP/" --clients 6 --slowest 5 --expect '^version v[12]$'
 load node "http://127.0.0.1:$PORT/" --clients 2 --slowest 5 --expect '^version v[12]$'
-{ while [ ! -e "$STOP" ]; do wrk -t2 -c64 -d5s "http://$VIP/"; done >"$WORK/wrk" 2>&1; } &
+{ while [ ! -e "$STOP" ]; do wrk -t2 -c64 -d5s --timeout 5s "http://$VIP/"; done >"$WORK/wrk" 2>&1; } &
 sleep 2
 for round in 1 2 3 4 5; do
   check "set image v2 ($round)" k set image deployment/web web=web:v2

@@ -255,6 +255,27 @@ fn udp_flows_leave_an_endpoint_that_is_gone() {
     assert_eq!(two.namespace.ask_udp(to), "two 10.77.0.1", "hairpin");
 }
 
+/// This kernel knows no SCTP connections; it takes the rules, and gives them up again.
+#[test]
+fn sctp_has_rules_like_the_others() {
+    let lab = Balanced::new("sctp");
+    let pod = lab.machine.pod("one");
+    let mut wanted = port("10.78.0.20", vec![ready(&pod)]);
+    wanted.node_port = Some(30_080);
+    lab.program(&ServiceTable { ports: BTreeMap::from([(name("web", Protocol::Sctp), wanted)]) });
+    let rules = || {
+        let listed = lab.machine.host.run(|| Command::new("nft").args(["list", "ruleset"]).output().unwrap());
+        String::from_utf8_lossy(&listed.stdout).into_owned()
+    };
+    let listed = rules();
+    // nft knows the name if the machine has /etc/protocols.
+    let has = |key: &str| ["sctp", "132"].iter().any(|protocol| listed.contains(&key.replace("SCTP", protocol)));
+    assert!(has("10.78.0.20 . SCTP . 80") && has("SCTP . 30080"), "{listed}");
+    lab.program(&ServiceTable::default());
+    let listed = rules();
+    assert!(!listed.contains("10.78.0.20") && !listed.contains("30080"), "{listed}");
+}
+
 #[test]
 fn the_last_endpoint_serves_while_it_terminates() {
     let lab = Balanced::new("last");

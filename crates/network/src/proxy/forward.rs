@@ -20,12 +20,13 @@ const REFUSALS: u32 = 12;
 const ROOM_WITHIN: Duration = Duration::from_secs(10);
 /// Times a request is repeated that was sent and not answered: more would be a request that kills whoever gets it.
 const REPEATS: usize = 2;
-/// A pod gets this long to accept, the last ones more. One that is on the network does so within milliseconds; a SYN that its full
+/// A pod gets this long to accept, later more. One that is on the network does so within milliseconds; a SYN that its full
 /// queue has dropped is sent again only after a second, while another pod, or this one, may have room at once.
 const ACCEPT_WITHIN: Duration = Duration::from_millis(100);
-/// After so many of these patience doubles, up to a SYN's repetition: then it is not the queue of one pod.
-const PATIENT_FROM: u32 = 7;
-const DOUBLED_AT_MOST: u32 = 4;
+/// After so many of these patience doubles: then it may be a long way. But not by much: a SYN that was dropped waits for its repetition
+/// in vain while others find room.
+const PATIENT_FROM: u32 = 16;
+const DOUBLED_AT_MOST: u32 = 2;
 /// When all have refused: the table is about to say who takes their place.
 const BREATH: Duration = Duration::from_millis(20);
 
