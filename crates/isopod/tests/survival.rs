@@ -84,6 +84,12 @@ async fn soak_killed_while_containers_come_and_go() {
         tokio::time::sleep(Duration::from_millis(round * 137 % 1500)).await;
         let pid = nix::unistd::Pid::from_raw(i32::try_from(cluster.pid()).unwrap());
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        // A process that is still dying would be taken for a running server.
+        until("the killed server is gone", async || {
+            let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            if state.is_empty() || state.contains(") Z ") { Ok(()) } else { Err(state) }
+        })
+        .await;
         cluster.up();
         settled(&deployments, &pods, replicas).await;
         let after = containers(&pods).await;
