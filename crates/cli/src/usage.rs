@@ -83,6 +83,13 @@ impl Wrong {
             ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
                 let (flag, value) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue));
                 let flag = flag.split(' ').next().unwrap_or_default();
+                // Numbers are Go's; what says itself what is wrong with it says that.
+                let why = std::error::Error::source(error).filter(|e| !e.is::<std::num::ParseIntError>());
+                if let Some(why) = why {
+                    return Self::Usage(format!(
+                        "invalid argument {value:?} for {flag:?} flag: {why}\nSee '{path} --help' for usage."
+                    ));
+                }
                 Self::Usage(format!(
                     "invalid argument {value:?} for {flag:?} flag: strconv.ParseInt: parsing {value:?}: invalid syntax\nSee '{path} --help' for usage."
                 ))

@@ -1,6 +1,6 @@
 //! ChangeRecord, a plugin of isopod's own: who last changed a Deployment's pod template, noted on it in the same transaction
 //! ([`isopod_api::change`]), so that a revision can say why it was made. The record is the server's: what anybody else writes there
-//! is put back. Nor can the note of an automatic rollback be lost by a client that writes annotations wholesale (PUT, `kubectl rollout undo`).
+//! is put back. A new Deployment gets no note, so that it reads back as it was made: its field manager tells who made it. Nor can the note of an automatic rollback be lost by a client that writes annotations wholesale (PUT, `kubectl rollout undo`).
 use super::{Admission, Attributes, Operation};
 use async_trait::async_trait;
 use isopod_api::catalogue::Object;
@@ -35,7 +35,7 @@ impl Admission for ChangeRecord {
         let old = old.and_then(|o| o.downcast::<Deployment>());
         let Some(new) = object.downcast_mut::<Deployment>() else { return Ok(()) };
         let before = old.map(|d| &d.metadata);
-        let changed = a.subresource.is_empty() && old.is_none_or(|d| d.spec.template != new.spec.template);
+        let changed = a.subresource.is_empty() && old.is_some_and(|d| d.spec.template != new.spec.template);
         change::drop_copied(&mut new.metadata.annotations);
         let noted = before.and_then(|m| value(m, CHANGED_BY));
         // A trial run shows what the person's change is, and no more (`kubectl diff`).

@@ -129,9 +129,9 @@ impl Forwarder {
                 Err(error) => {
                     tracing::debug!(%address, %error, "pod took no connection");
                     if error.kind() == std::io::ErrorKind::TimedOut {
-                        full += 1
+                        full += 1;
                     } else {
-                        refusals += 1
+                        refusals += 1;
                     }
                     tried.push(address);
                     continue;
