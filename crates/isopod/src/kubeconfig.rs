@@ -24,7 +24,7 @@ impl<'a> Entry<'a> {
 
 impl Entry<'_> {
     fn cluster(&self) -> Value {
-        json!({"server": self.server, "certificate-authority-data": STANDARD.encode(&self.ca)})
+        json!({"server": self.server, "certificate-authority-data": STANDARD.encode(self.ca)})
     }
     fn user(&self) -> Value {
         json!({

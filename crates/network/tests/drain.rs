@@ -79,7 +79,7 @@ fn a_syn_that_a_full_queue_dropped_is_on_its_way_until_it_is_repeated() {
             accepted.borrow_mut().extend(listener.accept().ok());
             accepted.borrow().len() == 3
         });
-        (second.join().unwrap(), direct.join().unwrap());
+        let _connections = (second.join().unwrap(), direct.join().unwrap());
         assert_eq!(coming(8080), 0);
     });
     drop(first);
