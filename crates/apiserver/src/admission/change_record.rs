@@ -1,6 +1,6 @@
 //! ChangeRecord, a plugin of isopod's own: who last changed a Deployment's pod template, noted on it in the same transaction
 //! ([`isopod_api::change`]), so that a revision can say why it was made. The record is the server's: what anybody else writes there
-//! is put back. A new Deployment gets no note, so that it reads back as it was made: its field manager tells who made it. Nor can the note of an automatic rollback be lost by a client that writes annotations wholesale (PUT, `kubectl rollout undo`).
+//! is put back. A new Deployment gets no note, so that it reads back as it was made. Nor can the note of an automatic rollback be lost by a client that writes annotations wholesale (PUT, `kubectl rollout undo`).
 use super::{Admission, Attributes, Operation};
 use async_trait::async_trait;
 use isopod_api::catalogue::Object;

@@ -32,23 +32,13 @@ pub fn fill(d: &Deployment, sets: &Sets, rs: &mut ReplicaSet, had: Option<i64>) 
         Some(back) => back.cause(),
         None if theirs => return,
         None => {
-            let edits = Record::of(d.metadata.annotations.as_ref()).map_or_else(|| made_with(d), |r| r.edits);
+            let edits = Record::of(d.metadata.annotations.as_ref()).map(|r| r.edits).unwrap_or_default();
             text(&edits, previous.map(|(_, t)| t), &d.spec.template, had)
         }
     };
     let annotations = rs.metadata.annotations.get_or_insert_default();
     annotations.insert(CHANGE_CAUSE.to_owned(), cause.clone());
     annotations.insert(AUTOMATIC_CAUSE.to_owned(), cause);
-}
-
-/// Of a Deployment whose template nobody has changed since it was made: the manager that made it.
-fn made_with(d: &Deployment) -> Vec<Edit> {
-    let managers =
-        d.metadata.managed_fields.iter().flatten().filter(|m| m.subresource.as_deref().unwrap_or("").is_empty());
-    let first = managers
-        .filter(|m| m.fields_v1.as_ref().is_some_and(|f| f.0.get("f:spec").is_some()))
-        .min_by_key(|m| m.time.clone());
-    first.and_then(|m| m.manager.clone()).map(|with| Edit { by: String::new(), with }).into_iter().collect()
 }
 
 /// `who, with what: what changed`.

@@ -257,7 +257,7 @@ impl Local {
         })
     }
 
-    /// Waits until dying processes have let a cgroup go.
+    /// Waits until dying processes have let a cgroup go. What joined it after its processes were killed is killed, too.
     async fn remove_cgroup(&self, path: &str) -> Result<()> {
         let mut waited = Duration::ZERO;
         let mut pause = Duration::from_millis(2);
@@ -266,8 +266,11 @@ impl Local {
                 return Ok(());
             }
             if waited > CGROUP_TIME {
-                return Err(RuntimeError::Unavailable { message: format!("processes in cgroup {path} do not die") });
+                let left = self.shared.cgroups.processes(path).into_iter().map(describe).collect::<Vec<_>>().join(", ");
+                let message = format!("processes in cgroup {path} do not die: {left}");
+                return Err(RuntimeError::Unavailable { message });
             }
+            self.shared.cgroups.kill(path);
             tokio::time::sleep(pause).await;
             waited += pause;
             pause = (pause * 2).min(Duration::from_millis(200));
@@ -277,6 +280,13 @@ impl Local {
     fn cgroup_of(&self, record: &Record) -> String {
         shim::sandbox_cgroup(&record.sandbox.id, &record.sandbox.config)
     }
+}
+
+/// `417 (httpd) D`, as far as the kernel still knows it.
+fn describe(pid: i32) -> String {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let end = stat.rfind(')').map_or(0, |at| at.saturating_add(3));
+    stat.get(..end).map_or_else(|| pid.to_string(), str::to_owned)
 }
 
 /// Random, so that no two ever are the same on one machine.
