@@ -141,18 +141,23 @@ impl Cgroups {
         all
     }
 
-    /// Kills everything in it.
+    /// Kills everything in it, and waits a moment for that. Blocks.
     pub fn kill(&self, path: &str) {
         for _ in 0..KILL_ROUNDS {
-            let processes = self.processes(path);
-            if processes.is_empty() {
+            if !self.kill_once(path) {
                 return;
-            }
-            for pid in processes {
-                let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Sends SIGKILL to everything in it now; whether there was anything.
+    pub fn kill_once(&self, path: &str) -> bool {
+        let processes = self.processes(path);
+        for pid in &processes {
+            let _gone = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+        !processes.is_empty()
     }
 
     /// How often the kernel has killed in it for memory.

@@ -270,7 +270,7 @@ impl Local {
                 let message = format!("processes in cgroup {path} do not die: {left}");
                 return Err(RuntimeError::Unavailable { message });
             }
-            self.shared.cgroups.kill(path);
+            self.shared.cgroups.kill_once(path);
             tokio::time::sleep(pause).await;
             waited += pause;
             pause = (pause * 2).min(Duration::from_millis(200));
