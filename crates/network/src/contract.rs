@@ -144,6 +144,9 @@ pub trait Sockets: Send + Sync + 'static {
     /// Connections that this machine has sent to the pod and that its sockets know nothing of yet: a SYN that is still on its way,
     /// or that a full queue dropped and the client will repeat, to the same pod. Those that clients have given up are forgotten, so
     /// that a late repetition goes to another pod.
+    ///
+    /// A connection goes one way: rules, connection tracking, the pod's sockets. So if the rules do not lead to the pod any more, this
+    /// says zero, and a look *after* that finds nothing, then there is no connection to it.
     async fn on_the_way(&self, address: IpAddr, ports: &[u16]) -> Result<usize>;
 }
 

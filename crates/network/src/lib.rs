@@ -7,6 +7,7 @@
 //! - [`service`]: [`service::Services`] keeps one nf_tables table equal to the `ServiceTable` (`ServicePath`).
 //! - `nft`: rules as values, their text, their bytes, transactions; `conntrack`: connections found and forgotten.
 //! - [`edge`]: the process that hosts both and outlives the control plane.
+//! - [`quiesce()`]: until no packet is on its way by rules of before.
 //! - `netlink`: raw messages to the kernel; [`netns`]: work inside another network namespace.
 mod conntrack;
 pub mod contract;
@@ -18,5 +19,8 @@ pub mod netns;
 mod nft;
 pub mod pod;
 pub mod proxy;
+mod quiesce;
 mod range;
 pub mod service;
+
+pub use quiesce::quiesce;

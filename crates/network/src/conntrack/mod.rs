@@ -31,6 +31,9 @@ const PROTO_SOURCE: u16 = 2;
 const PROTO_DESTINATION: u16 = 3;
 /// `include/uapi/linux/netfilter/nf_conntrack_tcp.h`: a SYN was sent and nothing came back.
 const SYN_SENT: u8 = 1;
+/// Both sides said good-bye, and somebody reset it.
+const TIME_WAIT: u8 = 7;
+const CLOSE: u8 = 8;
 /// How long the kernel keeps such a flow after its last packet, in seconds: a setting, and its default.
 const SYN_SENT_SETTING: &str = "/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_syn_sent";
 const SYN_SENT_SECONDS: u32 = 120;
@@ -62,6 +65,12 @@ pub(crate) struct Flow {
     id: Vec<u8>,
 }
 
+impl Flow {
+    fn has_ended(&self) -> bool {
+        matches!(self.state, Some(TIME_WAIT | CLOSE))
+    }
+}
+
 /// Which end an address is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
@@ -71,12 +80,16 @@ pub(crate) enum End {
     Server,
 }
 
-/// Forgets all connections that the address answers or began.
+/// Forgets all connections that the address answers or began, but for those that have ended: they stand in nobody's way, as a new SYN
+/// takes their place, and that is why they must be left alone. The kernel deletes by tuple and id, and the id is made of the tuple and the
+/// entry's place in memory, which the one that takes its place mostly gets too. Deleting what ended a moment ago would hit a connection
+/// that has just begun from the same port, to another pod.
 pub(crate) fn forget(address: Ipv4Addr, end: End) -> io::Result<usize> {
     let mut socket = Socket::open(libc::NETLINK_NETFILTER)?;
     let flows = list(&mut socket, address, end)?;
-    flows.iter().try_for_each(|flow| delete(&mut socket, flow))?;
-    Ok(flows.len())
+    let live = || flows.iter().filter(|flow| !flow.has_ended());
+    live().try_for_each(|flow| delete(&mut socket, flow))?;
+    Ok(live().count())
 }
 
 /// Forgets UDP flows that were translated to one of these endpoints: nothing else ends them as long as the client goes on sending.
@@ -181,7 +194,7 @@ fn delete(socket: &mut Socket, flow: &Flow) -> io::Result<()> {
 }
 
 /// The id goes with it: since the flow was listed, its client may have begun another connection from the same port, to another
-/// endpoint, and that one must live.
+/// endpoint, and that one must live. (The same place in memory makes the same id: see [`forget`].)
 fn deletion(flow: &Flow) -> Message {
     let mut message = message(DELETE, 0);
     message.nest(TUPLE_ORIG, |t| {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! look ─ thread enters the namespace ─▶ diag: dump of TCP sockets ─▶ classify: waiting | in flight | idle ─▶ Traffic
-//! on_the_way ─ connection tracking of this thread's own namespace: SYNs that no socket has seen
+//! on_the_way ─ quiesce, then connection tracking of this thread's own namespace: SYNs that no socket has seen
 //! ```
 //! The dump is bytes from the kernel and parsed as such ([`diag::parse`]); what a socket means is a pure function
 //! ([`classify::count`]).
@@ -33,7 +33,11 @@ impl Sockets for SocketDiag {
     async fn on_the_way(&self, address: IpAddr, ports: &[u16]) -> Result<usize> {
         let IpAddr::V4(address) = address.to_canonical() else { return Ok(0) };
         let ports = ports.to_vec();
-        let listed = tokio::task::spawn_blocking(move || crate::conntrack::unanswered(address, &ports)).await;
+        let listed = tokio::task::spawn_blocking(move || {
+            crate::quiesce::quiesce_now();
+            crate::conntrack::unanswered(address, &ports)
+        })
+        .await;
         let context = || format!("looking for connections on their way to {address}");
         let listed = listed.map_err(|e| NetworkError::Invalid { context: context(), message: e.to_string() })?;
         listed.map_err(|source| NetworkError::Kernel { context: context(), source })

@@ -1,7 +1,9 @@
-//! Does beside the work what nobody has to wait for once a pod's route is gone: forgetting the connections it began (a walk through
-//! the table of all connections, some 15 ms) and deleting its link (the kernel waits until no packet can hold it any more).
+//! Does beside the work what nobody has to wait for once a pod's route is gone: forgetting the connections it began and those that still
+//! came (each a walk through the table of all connections, some 15 ms), and deleting its link (the kernel waits until no packet can
+//! hold it any more).
 use super::kernel::Rtnetlink;
 use crate::conntrack::{self, End};
+use crate::quiesce::quiesce_now;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -40,8 +42,12 @@ impl Reaper {
 /// A link that stays is swept at the next start.
 fn reap(remains: &Remains, net: &mut Rtnetlink) {
     let Remains { address, link } = remains;
-    if let Err(error) = conntrack::forget(*address, End::Client) {
-        tracing::warn!(%error, %address, "tracked connections of a pod that is gone stay until they time out");
+    // Without a route nothing more is tracked to the address, but for what was on its way: its client would repeat its SYN to nobody.
+    quiesce_now();
+    for end in [End::Server, End::Client] {
+        if let Err(error) = conntrack::forget(*address, end) {
+            tracing::warn!(%error, %address, "tracked connections of a pod that is gone stay until they time out");
+        }
     }
     if let Err(error) = net.delete_link_number(*link) {
         tracing::warn!(%error, link, "a pod's link stays");

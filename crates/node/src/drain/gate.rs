@@ -21,7 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(15);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Quiet for this long after the last proxy has acknowledged: drained. Covers packets that were on their way.
 const SETTLED: Duration = Duration::from_millis(45);
-/// The same while proxies still send it connections, having nobody else: then a pause must be longer to mean anything.
+/// The same while proxies may still send it connections, having nobody else, or not having said that they do not: then a pause must be
+/// longer to mean anything.
 const DESERTED: Duration = Duration::from_secs(1);
 /// `Ready` is posted after this long whatever the proxies say.
 const ROUTABLE_WITHIN: Duration = Duration::from_secs(5);
@@ -132,14 +133,16 @@ impl Gate {
                 }
             }
         }
+        tracing::debug!(uid, "drain: the proxies send nothing new");
         self.until_quiet(pod, seen, waiting).await;
+        tracing::debug!(uid, "drain: quiet");
     }
 
     async fn until_quiet(&self, pod: &Pod, mut seen: Seen, waiting: &Waiting) {
         let uid = pod.metadata.uid.as_deref().unwrap_or("");
         let Some(address) = address(pod).or_else(|| leaving::address(uid, &self.sight.backings(pod))) else { return };
         // As long as slices name it: a Service that goes meanwhile has still had connections.
-        let (mut netns, mut ports, mut quiet_since) = (None, Vec::new(), None);
+        let (mut netns, mut ports, mut quiet_since, mut none_coming) = (None, Vec::new(), None, false);
         loop {
             let backings = self.sight.backings(pod);
             let named = leaving::ports(uid, &backings);
@@ -151,18 +154,30 @@ impl Gate {
                 Look::Traffic(traffic) => traffic,
                 Look::Gone => return,
                 Look::Unseen => {
-                    quiet_since = None;
+                    (quiet_since, none_coming) = (None, false);
                     tokio::time::sleep(LOOK_AGAIN).await;
                     continue;
                 }
             };
             waiting.is(words(&stage, Some(traffic)));
-            let enough = if stage == leaving::Stage::Alone { DESERTED } else { SETTLED };
+            let enough = match stage {
+                leaving::Stage::Away | leaving::Stage::Unselected => SETTLED,
+                leaving::Stage::Alone | leaving::Stage::Programming { .. } | leaving::Stage::Published { .. } => {
+                    DESERTED
+                }
+            };
             if traffic.waiting > 0 || traffic.in_flight > 0 {
-                quiet_since = None;
+                (quiet_since, none_coming) = (None, false);
             } else if quiet_since.get_or_insert_with(Instant::now).elapsed() >= enough {
+                // The look that counts is one after that: what was coming when it was taken may have arrived before it was asked.
+                if none_coming {
+                    return;
+                }
                 match self.on_the_way(address, &ports).await {
-                    Some(0) => return,
+                    Some(0) => {
+                        none_coming = true;
+                        continue;
+                    }
                     coming => waiting.is(words(&stage, coming.map(|n| Traffic { waiting: n, ..traffic }))),
                 }
                 quiet_since = None;

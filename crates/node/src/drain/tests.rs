@@ -25,6 +25,8 @@ struct State {
     looks: usize,
     /// Connections on their way.
     coming: usize,
+    /// One arrives just when it is asked for those on their way.
+    arriving: bool,
     /// Looks and listings that go wrong before one goes well.
     failing: usize,
 }
@@ -109,7 +111,11 @@ impl Sockets for Looking {
 
     async fn on_the_way(&self, address: IpAddr, ports: &[u16]) -> Result<usize, NetworkError> {
         assert_eq!((address, ports), ([10, 1, 0, 2].into(), [8080].as_slice()));
-        Ok(self.0.state.lock().coming)
+        let mut state = self.0.state.lock();
+        if std::mem::take(&mut state.arriving) {
+            state.traffic = Some(Traffic { waiting: 0, in_flight: 1, idle: 0 });
+        }
+        Ok(state.coming)
     }
 }
 
@@ -239,6 +245,37 @@ async fn a_dropped_syn_is_waited_for() {
     let (said, took) = drained.await.unwrap();
     assert_eq!(said, ["draining: 1 connection"]);
     assert!(took > Duration::from_millis(2_500) && took < Duration::from_millis(2_700), "{took:?}");
+}
+
+/// It is not on its way any more when that is asked, and was not there yet at the look before.
+#[tokio::test(start_paused = true)]
+async fn what_arrives_between_two_looks_is_seen() {
+    let world = World::new();
+    world.slice(7, &[("p", "t"), ("q", "r")]);
+    world.programmed("a", 7);
+    world.set(|s| s.arriving = true);
+    let drained = world.drain(&web());
+    settle(2_000).await;
+    assert!(!drained.is_finished());
+    world.traffic(0, 0);
+    let (_, took) = drained.await.unwrap();
+    assert!(took > Duration::from_secs(2) && took < Duration::from_millis(2_200), "{took:?}");
+}
+
+/// A new one has come, but the proxies do not have it yet: they still send connections to the last one.
+#[tokio::test(start_paused = true)]
+async fn another_one_takes_over_when_the_proxies_have_it() {
+    let world = World::new();
+    world.slice(7, &[("p", "t")]);
+    world.programmed("a", 7);
+    let drained = world.drain(&web());
+    settle(300).await;
+    world.slice(9, &[("p", "t"), ("q", "r")]);
+    settle(200).await;
+    assert!(!drained.is_finished(), "a pause of a moment means nothing yet");
+    world.programmed("a", 9);
+    settle(100).await;
+    assert!(drained.is_finished());
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,6 +23,8 @@ pub async fn publish(node: &str, client: kube::Client, reflectors: &Reflectors, 
         // Zero: nothing is programmed yet.
         let due = value > 0 && written != Some(value) && (written.is_none() || others(&mirror, node));
         if due {
+            // Others may stop a pod on this word.
+            isopod_network::quiesce().await;
             match write(&leases, node, value).await {
                 Ok(()) => written = Some(value),
                 // The agent is still making it; the mirror tells when it is there.
