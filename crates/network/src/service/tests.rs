@@ -121,6 +121,7 @@ fn a_cluster_ip_and_what_one_endpoint_changes() {
     insta::assert_snapshot!(text, @r"
     + chain cluster/default/web/tcp/http
         dnat to numgen random mod 2 { 10.244.0.2:8080, 10.244.0.3:8080 }
+        dnat to 10.244.0.2:8080
     +  @services 10.96.0.20 . tcp . 80 : goto cluster/default/web/tcp/http
     --
     ~ chain cluster/default/web/tcp/http
@@ -163,6 +164,7 @@ fn every_way_in() {
     --
     ~ chain cluster/default/web/tcp/http
         dnat to numgen random mod 2 { 10.244.0.2:8080, 10.244.0.3:8080 }
+        dnat to 10.244.0.2:8080
     ~ chain external/default/web/tcp/http
         ip saddr 10.244.0.0/16 goto cluster/default/web/tcp/http
         fib saddr type local goto cluster/default/web/tcp/http
@@ -195,6 +197,7 @@ fn affinity_has_a_memory() {
         dnat to ip saddr map @affinity/default/web/tcp/http if in { 10.244.0.2:8080, 10.244.0.3:8080 }, remember 10800s
         dnat to numgen random mod 2 { 10.244.0.2:8080, 10.244.0.3:8080 }, remember in @affinity/default/web/tcp/http 10800s
         dnat to numgen random mod 2 { 10.244.0.2:8080, 10.244.0.3:8080 }
+        dnat to 10.244.0.2:8080
     +  @services 10.96.0.20 . tcp . 80 : goto cluster/default/web/tcp/http
     --
     ~ chain cluster/default/web/tcp/http
