@@ -18,7 +18,7 @@ const PASSING: &[&str] = &["rollout", "clients", "zero-downtime", "keep-alive", 
 /// Marks a script that isopod's own commands drive.
 const OWN: &str = "@isopod";
 
-fn acceptance() -> Result<PathBuf> {
+pub fn acceptance() -> Result<PathBuf> {
     let dir = sh::root().join("../shared/acceptance");
     if !dir.is_dir() {
         bail!("no acceptance scripts at {}: they stand beside the checkout, in shared/acceptance", dir.display());

@@ -17,8 +17,10 @@ use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams, PostParams, WatchEvent, WatchParams};
 use serde_json::json;
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 use support::Cluster;
 use support::figures::{ms, percentile, say};
@@ -187,6 +189,38 @@ async fn watches(cluster: &Cluster, watchers: usize, slow: bool) {
     );
 }
 
+/// How long a program runs, whole: `get pods` of a cluster that has none.
+fn command_times(program: &OsStr, cluster: &Cluster) -> Vec<Duration> {
+    let run = || {
+        let begun = Instant::now();
+        let out = Command::new(program).args(["get", "pods"]).env("KUBECONFIG", cluster.kubeconfig()).output();
+        let out = out.expect("it can be run");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        begun.elapsed()
+    };
+    run(); // reads the program from the disk, and fills kubectl's cache of what the server has
+    let mut times: Vec<Duration> = (0..20).map(|_| run()).collect();
+    times.sort();
+    times
+}
+
+/// `KUBECTL` names the real one (`cargo xtask bench` fetches it).
+fn commands(cluster: &Cluster) {
+    let isopod = Path::new(env!("CARGO_BIN_EXE_isopod"));
+    let size = isopod.metadata().expect("the binary").len() as f64 / 1e6;
+    say("size of the stripped binary (aim: under 40 MB)", &format!("{size:.1} MB"));
+    let ours = percentile(&command_times(isopod.as_os_str(), cluster), 0.5);
+    say("isopod get pods, whole: median of 20", &ms(ours));
+    match std::env::var_os("KUBECTL") {
+        Some(kubectl) => {
+            let theirs = percentile(&command_times(&kubectl, cluster), 0.5);
+            let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
+            say("kubectl get pods, whole: median of 20; ratio (aim: under 0.3)", &format!("{}, {ratio:.2}", ms(theirs)));
+        }
+        None => say("kubectl get pods, whole", "not compared: KUBECTL names none"),
+    }
+}
+
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     println!(
@@ -195,6 +229,7 @@ async fn main() {
     );
     start_up();
     let (cluster, _) = fresh();
+    commands(&cluster);
     let pid = cluster.pid();
     tokio::time::sleep(Duration::from_secs(3)).await;
     say("memory idle (aim: under 60 MB)", &format!("{:.0} MB", support::memory_mb(pid, "VmRSS:")));
