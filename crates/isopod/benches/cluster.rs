@@ -215,7 +215,10 @@ fn commands(cluster: &Cluster) {
         Some(kubectl) => {
             let theirs = percentile(&command_times(&kubectl, cluster), 0.5);
             let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
-            say("kubectl get pods, whole: median of 20; ratio (aim: under 0.3)", &format!("{}, {ratio:.2}", ms(theirs)));
+            say(
+                "kubectl get pods, whole: median of 20; ratio (aim: under 0.3)",
+                &format!("{}, {ratio:.2}", ms(theirs)),
+            );
         }
         None => say("kubectl get pods, whole", "not compared: KUBECTL names none"),
     }
