@@ -467,3 +467,58 @@ fn owners_are_shown_as_go_writes_them() {
     let body = json!({"metadata": {"name": "m", "ownerReferences": [owner("a"), owner("b")]}});
     insta::assert_snapshot!(said(kind("ConfigMap"), body), @r#"metadata.ownerReferences: Invalid value: [{"apiVersion":"v1","kind":"Pod","name":"a","uid":"a","controller":true},{"apiVersion":"v1","kind":"Pod","name":"b","uid":"b","controller":true}]: Only one reference can have Controller set to true. Found "true" in references for Pod/a and Pod/b"#);
 }
+
+#[test]
+fn addresses_of_pods_are_read_strictly() {
+    let pod = |status: &Value| json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "x"}]}, "status": status});
+    const NO_IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+    const FAMILIES: &str = "may specify no more than one IP for each IP family";
+    for (old, status, says) in [
+        (json!({}), json!({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "fe80::1"}]}), "ok".to_owned()),
+        (json!({}), json!({"podIPs": [{"ip": "FE80::1"}]}), "ok".to_owned()),
+        (json!({}), json!({"podIP": "x"}), format!("status.podIPs[0]: Invalid value: \"x\": {NO_IP}")),
+        (json!({}), json!({"podIPs": [{"ip": ""}]}), format!("status.podIPs[0]: Invalid value: \"\": {NO_IP}")),
+        (json!({}), json!({"podIPs": [{"ip": "010.0.0.1"}]}), "status.podIPs[0]: Invalid value: \"010.0.0.1\": must not have leading 0s".to_owned()),
+        (
+            json!({}),
+            json!({"podIPs": [{"ip": "::ffff:1.2.3.4"}]}),
+            "status.podIPs[0]: Invalid value: \"::ffff:1.2.3.4\": must not be an IPv4-mapped IPv6 address".to_owned(),
+        ),
+        // What is stored stays.
+        (json!({"podIPs": [{"ip": "010.0.0.1"}]}), json!({"podIPs": [{"ip": "010.0.0.1"}], "phase": "Running"}), "ok".to_owned()),
+        (
+            json!({}),
+            json!({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "x"}]}),
+            format!(
+                "status.podIPs[1]: Invalid value: \"x\": {NO_IP} | status.podIPs: Internal error: failed to check for dual stack with \
+                 error:invalid IP[1]: x | status.podIPs: Invalid value: [{{\"IP\":\"10.0.0.1\"}},{{\"IP\":\"x\"}}]: {FAMILIES}"
+            ),
+        ),
+        (
+            json!({}),
+            json!({"podIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.1"}]}),
+            format!(
+                "status.podIPs: Invalid value: [{{\"IP\":\"10.0.0.1\"}},{{\"IP\":\"10.0.0.1\"}}]: {FAMILIES} | status.podIPs[1]: \
+                 Duplicate value: {{\"IP\":\"10.0.0.1\"}}"
+            ),
+        ),
+        // The other way round for hosts.
+        (
+            json!({}),
+            json!({"hostIP": "10.0.0.1", "hostIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.1"}]}),
+            format!(
+                "status.hostIPs[1]: Duplicate value: {{\"IP\":\"10.0.0.1\"}} | status.hostIPs: Invalid value: \
+                 [{{\"IP\":\"10.0.0.1\"}},{{\"IP\":\"10.0.0.1\"}}]: {FAMILIES}"
+            ),
+        ),
+        (
+            json!({}),
+            json!({"hostIP": "10.0.0.2", "hostIPs": [{"ip": "010.0.0.1"}]}),
+            "status.hostIPs[0].ip: Invalid value: \"010.0.0.1\": must be equal to `hostIP` | status.hostIPs[0]: Invalid value: \
+             \"010.0.0.1\": must not have leading 0s"
+                .to_owned(),
+        ),
+    ] {
+        assert_eq!(said_of(kind("Pod"), pod(&old), &json!({ "status": status }), true), says, "{status}");
+    }
+}

@@ -332,9 +332,13 @@ fn name_embedded(ty: TypeRef<'_>, out: &mut Map<String, Value>) {
     }
 }
 
+/// Lists of these are defaulted when they are absent, not when they are empty: Go's defaulting asks whether they are `nil`
+/// (`copyHPAScalingRules` in `pkg/apis/autoscaling/v2/defaults.go`), and validation then refuses the empty ones.
+const EMPTY_IS_SAID: [&str; 1] = ["io.k8s.api.autoscaling.v2.HPAScalingPolicy"];
+
 /// Go leaves it out when it writes the object (`omitempty`): an empty list or map, a zero that is no pointer.
 fn omitted(value: &Value, field: FieldRef<'_>) -> bool {
-    if field.field.required {
+    if field.field.required || field.ty.item().is_some_and(|item| EMPTY_IS_SAID.contains(&&*item.get().name)) {
         return false;
     }
     match (field.ty.shape(), value) {

@@ -10,6 +10,7 @@ pub mod rules;
 
 pub use change_record::ChangeRecord;
 pub use lifecycle::NamespaceLifecycle;
+pub use plugins::place;
 
 use crate::ApiServer;
 use crate::auth::UserInfo;
@@ -100,6 +101,7 @@ impl Chain {
             Arc::new(plugins::ClaimResize),
             Arc::new(plugins::RuntimeClasses),
             Arc::new(plugins::DefaultIngressClass),
+            Arc::new(plugins::TopologyLabels),
             Arc::new(ChangeRecord),
             Arc::new(quota::Quotas),
         ])

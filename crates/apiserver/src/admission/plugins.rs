@@ -1,7 +1,8 @@
 //! The plugins around the [`super::rules`]: each looks up what its rule refers to and applies it
 //! (`plugin/pkg/admission/*`; which are on by default: `pkg/kubeapiserver/options/plugins.go`).
-use super::rules::{classes, limit_ranger, priority, service_account, storage, tolerations};
+use super::rules::{classes, limit_ranger, priority, service_account, storage, tolerations, topology_labels};
 use super::{Admission, Attributes, Operation};
+use crate::ApiServer;
 use crate::registry::generate_name;
 use async_trait::async_trait;
 use isopod_api::catalogue::Object;
@@ -9,8 +10,10 @@ use isopod_api::k8s::api::core::v1::{LimitRange, Node, PersistentVolume, Persist
 use isopod_api::k8s::api::networking::v1::Ingress;
 use isopod_api::k8s::api::node::v1::RuntimeClass;
 use isopod_api::k8s::api::scheduling::v1::PriorityClass;
+use isopod_api::k8s::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use isopod_api::kinds::priority_class::SYSTEM_CLASSES;
 use isopod_api::status::ApiError;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn creates(a: &Attributes<'_>, group: &str, resource: &str) -> bool {
@@ -292,4 +295,38 @@ impl Admission for DefaultIngressClass {
         }
         Ok(())
     }
+}
+
+/// PodTopologyLabels of pods that come with a node; those that are bound get theirs with the binding ([`super::place`]).
+pub struct TopologyLabels;
+
+#[async_trait]
+impl Admission for TopologyLabels {
+    fn name(&self) -> &'static str {
+        "PodTopologyLabels"
+    }
+    fn handles(&self, a: &Attributes<'_>) -> bool {
+        creates(a, "", "pods")
+    }
+    async fn mutate(
+        &self,
+        object: &mut dyn Object,
+        _: Option<&dyn Object>,
+        a: &Attributes<'_>,
+    ) -> Result<(), ApiError> {
+        let Some(pod) = object.downcast_mut::<Pod>() else { return Ok(()) };
+        let node = pod.spec.as_ref().and_then(|s| s.node_name.clone()).unwrap_or_default();
+        place(&mut pod.metadata, &node, a.server).await
+    }
+}
+
+/// Adds the place of a node to `meta`. A node that is not known says nothing.
+pub async fn place(meta: &mut ObjectMeta, node: &str, server: &Arc<ApiServer>) -> Result<(), ApiError> {
+    if node.is_empty() {
+        return Ok(());
+    }
+    if let Some(node) = server.read::<Node>("nodes", "", node).await? {
+        topology_labels::admit(meta, &node.metadata);
+    }
+    Ok(())
 }

@@ -1,5 +1,5 @@
 //! PodSecurity: looks up what the namespace allows ([`rules::pod_security`](super::rules::pod_security)).
-use super::rules::pod_security::{Level, Policies, violation};
+use super::rules::pod_security::{Level, Policies, already_there, matters, violation};
 use super::{Admission, Attributes, Operation};
 use async_trait::async_trait;
 use isopod_api::catalogue::Object;
@@ -54,7 +54,7 @@ impl Admission for PodSecurity {
         ];
         match (a.kind.kind, a.subresource, a.operation) {
             (_, _, Operation::Delete | Operation::Connect) => false,
-            ("Pod", "", Operation::Create) | ("Pod", "ephemeralcontainers", _) | ("Namespace", "", _) => true,
+            ("Pod", "" | "ephemeralcontainers", _) | ("Namespace", "", _) => true,
             (kind, "", _) => WORKLOADS.contains(&kind),
             _ => false,
         }
@@ -67,7 +67,9 @@ impl Admission for PodSecurity {
     ) -> Result<(), ApiError> {
         let Some(object) = object else { return Ok(()) };
         if let Some(namespace) = object.downcast::<Namespace>() {
-            return check_labels(namespace, old.and_then(|o| o.downcast::<Namespace>()));
+            let old = old.and_then(|o| o.downcast::<Namespace>());
+            check_labels(namespace, old)?;
+            return tell_of_pods(namespace, old, a).await;
         }
         let Some(namespace) = a.server.read::<Namespace>("namespaces", "", a.namespace).await? else { return Ok(()) };
         let (policies, _) = Policies::of(namespace.metadata.labels.as_ref());
@@ -76,6 +78,10 @@ impl Admission for PodSecurity {
         }
         let pod = object.downcast::<Pod>();
         let Some(spec) = pod.map_or_else(|| template(object), |pod| pod.spec.as_ref()) else { return Ok(()) };
+        let before = old.and_then(|o| o.downcast::<Pod>()).and_then(|pod| pod.spec.as_ref());
+        if before.is_some_and(|before| !matters(spec, before)) {
+            return Ok(());
+        }
         if pod.is_some()
             && let Some(why) = violation(spec, &policies.enforce, "violates")
         {
@@ -88,11 +94,31 @@ impl Admission for PodSecurity {
     }
 }
 
+/// A tighter rule does not touch the pods that are there; who sets it hears of them.
+async fn tell_of_pods(new: &Namespace, old: Option<&Namespace>, a: &Attributes<'_>) -> Result<(), ApiError> {
+    let Some(old) = old else { return Ok(()) };
+    let enforce = |namespace: &Namespace| Policies::of(namespace.metadata.labels.as_ref()).0.enforce;
+    let policy = enforce(new);
+    if !policy.tightens(&enforce(old)) {
+        return Ok(());
+    }
+    let name = new.metadata.name.as_deref().unwrap_or_default();
+    for text in already_there(name, &a.server.read_all::<Pod>("pods", name).await?, &policy) {
+        a.warnings.add(text);
+    }
+    Ok(())
+}
+
 /// Labels that say nothing known are refused when they come.
 fn check_labels(new: &Namespace, old: Option<&Namespace>) -> Result<(), ApiError> {
-    let faults = |namespace: &Namespace| Policies::of(namespace.metadata.labels.as_ref()).1;
-    let errors = faults(new);
-    if errors.is_empty() || old.is_some_and(|old| !faults(old).is_empty()) {
+    let faults = |namespace: &Namespace| -> Vec<String> {
+        Policies::of(namespace.metadata.labels.as_ref()).1.iter().map(ToString::to_string).collect()
+    };
+    if old.is_some_and(|old| faults(old) == faults(new)) {
+        return Ok(());
+    }
+    let errors = Policies::of(new.metadata.labels.as_ref()).1;
+    if errors.is_empty() {
         return Ok(());
     }
     let name = new.metadata.name.as_deref().unwrap_or_default();

@@ -39,7 +39,7 @@ impl Handler for Bindings {
         let options = WriteOptions::from_query(&call.query, "CreateOptions", false)?;
         let body = read_body(request.into_body()).await?;
         let sent = Sent { bytes: &body, content_type: call.content_type(), validation: options.field_validation };
-        let binding: Binding = decode::typed(&sent, "", "v1", "Binding", &call.warnings)?;
+        let mut binding: Binding = decode::typed(&sent, "", "v1", "Binding", &call.warnings)?;
         let errors = pod::binding::validate(&binding);
         if !errors.is_empty() {
             return Err(ApiError::unclassified(field::aggregate(&errors)));
@@ -56,6 +56,10 @@ impl Handler for Bindings {
         }
         if name.is_empty() {
             return Err(ApiError::unclassified("metadata.name: Required value"));
+        }
+        if binding.target.kind.as_deref() == Some("Node") {
+            let node = binding.target.name.clone().unwrap_or_default();
+            crate::admission::place(&mut binding.metadata, &node, &call.server).await?;
         }
         bind(call, pods, &name, &binding, options.dry_run).await?;
         let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});

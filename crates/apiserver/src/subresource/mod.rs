@@ -3,6 +3,7 @@
 mod binding;
 mod containers;
 mod finalize;
+mod pod_tls;
 mod proxy;
 mod scale;
 mod streams;

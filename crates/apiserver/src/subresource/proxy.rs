@@ -1,7 +1,7 @@
 //! `pods/proxy` and `services/proxy`: plain HTTP to what runs in the cluster, through the API server
 //! (`pkg/registry/core/{pod,service}/rest`, `k8s.io/apimachinery/pkg/util/proxy/upgradeaware.go`). The API server reaches pods by their
-//! addresses: on one machine they are routed (`network::pod`). `https:` names are refused: nobody could say which certificates to trust.
-use super::Handler;
+//! addresses: on one machine they are routed (`network::pod`). What a name with `https:` reaches is spoken to in TLS ([`super::pod_tls`]).
+use super::{Handler, pod_tls};
 use crate::body::{Body, RequestBody};
 use crate::handler::Call;
 use crate::node_proxy::{join_upgraded, wants_upgrade};
@@ -16,6 +16,7 @@ use isopod_api::k8s::apimachinery::pkg::util::intstr::IntOrString;
 use isopod_api::status::ApiError;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 pub(super) struct Proxy;
@@ -62,9 +63,6 @@ impl Handler for Proxy {
             return Err(ApiError::bad_request(format!("invalid {kind} request \"{id}\"")));
         };
         let address = if plural == "pods" { pod(call, name, port).await? } else { service(call, name, port).await? };
-        if scheme == "https" {
-            return Err(unreachable("https is not supported by this server"));
-        }
         let uri = request.uri();
         let Some(path) = rest(uri.path()) else {
             // Relative links of a page need the slash.
@@ -75,7 +73,13 @@ impl Handler for Proxy {
         };
         let target = uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
         let target: PathAndQuery = target.parse().map_err(|_| ApiError::bad_request("the path cannot be requested"))?;
-        forward(address, target, request).await
+        let stream = dial(address).await?;
+        if scheme != "https" {
+            return forward(stream, address, target, request).await;
+        }
+        let stream = tokio::time::timeout(CONNECT_TIMEOUT, pod_tls::connect(address.ip(), stream)).await;
+        let stream = stream.map_err(|_| unreachable("net/http: TLS handshake timeout"))?.map_err(unreachable)?;
+        forward(stream, address, target, request).await
     }
 }
 
@@ -158,17 +162,21 @@ fn address(ip: &str, port: &str) -> Result<SocketAddr, ApiError> {
     Ok(SocketAddr::new(ip, port))
 }
 
+async fn dial(address: SocketAddr) -> Result<TcpStream, ApiError> {
+    let dial = |what: &dyn std::fmt::Display| unreachable(format_args!("dial tcp {address}: {what}"));
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
+    stream.map_err(|_| dial(&"i/o timeout"))?.map_err(|e| match e.kind() {
+        std::io::ErrorKind::ConnectionRefused => dial(&"connect: connection refused"),
+        _ => dial(&e),
+    })
+}
+
 async fn forward(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     address: SocketAddr,
     target: PathAndQuery,
     mut request: Request<RequestBody>,
 ) -> Result<Response<Body>, ApiError> {
-    let dial = |what: &dyn std::fmt::Display| unreachable(format_args!("dial tcp {address}: {what}"));
-    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-    let stream = stream.map_err(|_| dial(&"i/o timeout"))?.map_err(|e| match e.kind() {
-        std::io::ErrorKind::ConnectionRefused => dial(&"connect: connection refused"),
-        _ => dial(&e),
-    })?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(unreachable)?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {

@@ -57,6 +57,93 @@ async fn namespaces_say_how_secure_their_pods_are() {
 }
 
 #[tokio::test]
+async fn pods_that_were_there_first_are_spoken_of() {
+    let api = whole().await;
+    const STRICT: &str = "/api/v1/namespaces/strict";
+    let labels = |level: &str, version: Value| json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": level, "pod-security.kubernetes.io/enforce-version": version}}});
+    for name in ["b", "a"] {
+        let mut host = pod(name);
+        host["spec"]["hostNetwork"] = json!(true);
+        api.made(&format!("{STRICT}/pods"), &host).await;
+    }
+    let tightened = api.merge(STRICT, &labels("baseline", Value::Null)).await;
+    assert_eq!(
+        tightened.warnings,
+        [
+            "299 - \"existing pods in namespace \\\"strict\\\" violate the new PodSecurity enforce level \\\"baseline:latest\\\"\"",
+            "299 - \"a (and 1 other pod): host namespaces\""
+        ]
+    );
+    // The same again, or less, is nothing new.
+    assert_eq!(api.merge(STRICT, &labels("baseline", Value::Null)).await.warnings, [""; 0]);
+    let wrong = api.merge(STRICT, &labels("baseline", json!("1.37"))).await;
+    assert_eq!(
+        (wrong.code, message(&wrong)),
+        (
+            422,
+            "Namespace \"strict\" is invalid: metadata.labels[pod-security.kubernetes.io/enforce-version]: Invalid value: \"1.37\": must \
+             be \"latest\" or \"v1.x\""
+                .to_owned()
+        )
+    );
+    // A pod that is there may be labelled, but gets no new image.
+    let labelled = json!({"metadata": {"labels": {"x": "y"}}});
+    assert_eq!(api.merge(&format!("{STRICT}/pods/a"), &labelled).await.code, 200);
+    let image = json!([{"op": "replace", "path": "/spec/containers/0/image", "value": "y"}]).to_string();
+    let refused = api.send("PATCH", &format!("{STRICT}/pods/a"), Some("application/json-patch+json"), image).await;
+    assert_eq!(
+        (refused.code, message(&refused).as_str()),
+        (403, "pods \"a\" is forbidden: violates PodSecurity \"baseline:latest\": host namespaces (hostNetwork=true)")
+    );
+    // An old version does not ask for what came later; a newer one warns of what an older one would.
+    let old = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce-version": "v1.33",
+        "pod-security.kubernetes.io/warn": "baseline", "pod-security.kubernetes.io/warn-version": "v1.34"}}});
+    assert_eq!(api.merge(STRICT, &old).await.code, 200);
+    let mut probed = pod("probed");
+    probed["spec"]["containers"][0]["readinessProbe"] = json!({"httpGet": {"host": "1.2.3.4", "port": 80}});
+    let made = api.post(&format!("{STRICT}/pods"), &probed).await;
+    assert_eq!(made.code, 201);
+    assert_eq!(
+        made.warnings,
+        [
+            "299 - \"would violate PodSecurity \\\"baseline:v1.34\\\": probe or lifecycle host (container \\\"c\\\" uses probe or \
+          lifecycle host \\\"1.2.3.4\\\")\""
+        ]
+    );
+}
+
+#[tokio::test]
+async fn pods_are_told_where_they_stand() {
+    let api = whole().await;
+    let labels = json!({"topology.kubernetes.io/zone": "z", "topology.kubernetes.io/region": "r", "disk": "ssd"});
+    api.made("/api/v1/nodes", &json!({"metadata": {"name": "n", "labels": labels}})).await;
+    let of = |answer: support::Answer| answer.json()["metadata"]["labels"].clone();
+    let mut own = pod("own");
+    own["metadata"]["labels"] = json!({"topology.kubernetes.io/zone": "mine", "a": "b"});
+    own["spec"]["nodeName"] = json!("n");
+    let expected = json!({"topology.kubernetes.io/zone": "mine", "topology.kubernetes.io/region": "r", "a": "b"});
+    assert_eq!(of(api.post(PODS, &own).await), expected, "what the pod says stays");
+    own["metadata"] = json!({"name": "bound", "labels": own["metadata"]["labels"]});
+    own["spec"].as_object_mut().unwrap().remove("nodeName");
+    for (name, binding, zone) in [("bound", json!({}), "z"), ("told", json!({"topology.kubernetes.io/zone": "t"}), "t")]
+    {
+        own["metadata"]["name"] = json!(name);
+        api.made(PODS, &own).await;
+        let proposed = json!({"status": {"nominatedNodeName": "m"}});
+        assert_eq!(api.merge(&format!("{PODS}/{name}/status"), &proposed).await.code, 200);
+        let body = json!({"metadata": {"name": name, "labels": binding}, "target": {"kind": "Node", "name": "n"}});
+        assert_eq!(api.post(&format!("{PODS}/{name}/binding"), &body).await.code, 201);
+        let pod = api.get(&format!("{PODS}/{name}")).await;
+        assert_eq!(pod.json()["status"].get("nominatedNodeName"), None, "the proposal is over");
+        let expected = json!({"topology.kubernetes.io/zone": zone, "topology.kubernetes.io/region": "r", "a": "b"});
+        assert_eq!(of(pod), expected, "a binding overrides the pod");
+    }
+    api.made(PODS, &pod("lost")).await;
+    let nowhere = json!({"metadata": {"name": "lost"}, "target": {"kind": "Node", "name": "unknown"}});
+    assert_eq!(api.post(&format!("{PODS}/lost/binding"), &nowhere).await.code, 201);
+}
+
+#[tokio::test]
 async fn classes_shape_what_names_them() {
     let api = whole().await;
     let mut wanting = pod("p");
@@ -90,6 +177,7 @@ async fn nothing_is_proxied_to_where_no_pod_can_be() {
         ("services/s:81/proxy/", 503, "no service port \"81\" found for service \"s\""),
         ("services/s:http/proxy/x", 503, "no endpoints available for service \"s\""),
         ("services/s/proxy/", 503, "no endpoints available for service \"s\""),
+        ("services/https:s:http/proxy/", 503, "no endpoints available for service \"s\""),
         ("services/ftp:s:1/proxy/", 400, "invalid service request \"ftp:s:1\""),
         ("pods/p/proxy/", 400, "address not allowed"),
     ] {

@@ -10,6 +10,7 @@ mod deletes;
 mod hostile;
 mod lists;
 mod sockets;
+mod values;
 mod watches;
 mod writes;
 

@@ -50,6 +50,10 @@ pub fn assign(pod: &mut Pod, binding: &Binding, now: &Time) -> Result<(), Assign
     for (key, value) in binding.metadata.labels.iter().flatten() {
         pod.metadata.labels.get_or_insert_default().insert(key.clone(), value.clone());
     }
+    // The proposal has been carried out or overtaken (`ClearingNominatedNodeNameAfterBinding`, on since v1.35).
+    if let Some(status) = &mut pod.status {
+        status.nominated_node_name = None;
+    }
     scheduled(pod, now);
     Ok(())
 }

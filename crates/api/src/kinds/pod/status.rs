@@ -3,7 +3,7 @@ use super::canonical::prune;
 use super::{containers, meta_path, update};
 use crate::field::{Error, Errors, Path, invalid_each};
 use crate::k8s::api::core::v1::{ContainerStatus, Pod, PodCondition, PodSpec, PodStatus};
-use crate::kinds::rules::text;
+use crate::kinds::{addresses, rules::text};
 use crate::names::{self, address::parse_ip_sloppy};
 use std::collections::BTreeSet;
 
@@ -88,7 +88,7 @@ pub fn validate_update(new: &Pod, old: &Pod) -> Errors {
     }
     validate_transitions(status, before, old_spec, &path, &mut out);
     validate_claim_statuses(status, new_spec, &path.child("resourceClaimStatuses"), &mut out);
-    validate_addresses(status, &path, &mut out);
+    validate_addresses(status, before, &path, &mut out);
     out
 }
 
@@ -153,32 +153,48 @@ fn validate_claim_statuses(status: &PodStatus, spec: &PodSpec, path: &Path, out:
     }
 }
 
-fn validate_addresses(status: &PodStatus, path: &Path, out: &mut Errors) {
-    let pod_ips: Vec<&str> = status.pod_ips.iter().flatten().map(|ip| ip.ip.as_str()).collect();
-    validate_ips(&pod_ips, &path.child("podIPs"), out);
-    let host_ips: Vec<&str> = status.host_ips.iter().flatten().map(|ip| ip.ip.as_str()).collect();
-    if let Some(first) = host_ips.first().filter(|first| **first != text(&status.host_ip)) {
-        let path = path.child("hostIPs").index(0).child("ip");
-        out.push(Error::invalid(&path, first, "must be equal to `hostIP`"));
+/// What is stored stays valid, also where it is read more strictly by now.
+fn validate_addresses(status: &PodStatus, before: &PodStatus, path: &Path, out: &mut Errors) {
+    let pod_ips = |s: &PodStatus| -> Vec<String> { s.pod_ips.iter().flatten().map(|ip| ip.ip.clone()).collect() };
+    let host_ips = |s: &PodStatus| -> Vec<String> { s.host_ips.iter().flatten().map(|ip| ip.ip.clone()).collect() };
+    let (ips, at) = (pod_ips(status), path.child("podIPs"));
+    each_is_an_ip(&ips, &pod_ips(before), &at, out);
+    one_of_each_family(&ips, &at, out);
+    repeated(&ips, &at, out);
+    let (ips, at) = (host_ips(status), path.child("hostIPs"));
+    if let Some(first) = ips.first().filter(|first| first.as_str() != text(&status.host_ip)) {
+        out.push(Error::invalid(&at.index(0).child("ip"), first, "must be equal to `hostIP`"));
     }
-    validate_ips(&host_ips, &path.child("hostIPs"), out);
+    each_is_an_ip(&ips, &host_ips(before), &at, out);
+    repeated(&ips, &at, out);
+    one_of_each_family(&ips, &at, out);
 }
 
-/// At most one of each family.
-fn validate_ips(ips: &[&str], path: &Path, out: &mut Errors) {
+fn each_is_an_ip(ips: &[String], stored: &[String], path: &Path, out: &mut Errors) {
+    let stored: Vec<&str> = stored.iter().map(String::as_str).collect();
     for (i, ip) in ips.iter().enumerate() {
-        out.extend(invalid_each(&path.index(i), ip, names::ip(ip)));
+        out.extend(addresses::ip(ip, &stored, &path.index(i)));
     }
+}
+
+fn one_of_each_family(ips: &[String], path: &Path, out: &mut Errors) {
     if ips.len() < 2 {
         return;
     }
+    let wrong = ips.iter().enumerate().find(|(_, ip)| parse_ip_sloppy(ip).is_none());
+    if let Some((i, ip)) = wrong {
+        out.push(Error::internal(path, format!("failed to check for dual stack with error:invalid IP[{i}]: {ip}")));
+    }
     let families: BTreeSet<bool> = ips.iter().filter_map(|ip| parse_ip_sloppy(ip)).map(|ip| ip.is_ipv4()).collect();
-    if families.len() != 2 || ips.len() > 2 {
+    if wrong.is_some() || families.len() != 2 || ips.len() > 2 {
         let list: Vec<_> = ips.iter().map(|ip| serde_json::json!({"IP": ip})).collect();
         out.push(Error::invalid(path, list, "may specify no more than one IP for each IP family"));
     }
+}
+
+fn repeated(ips: &[String], path: &Path, out: &mut Errors) {
     let mut seen = BTreeSet::new();
-    for (i, ip) in ips.iter().enumerate().filter(|(_, ip)| !seen.insert(**ip)) {
+    for (i, ip) in ips.iter().enumerate().filter(|(_, ip)| !seen.insert(ip.as_str())) {
         out.push(Error::duplicate(&path.index(i), serde_json::json!({"IP": ip})));
     }
 }

@@ -9,3 +9,4 @@ pub mod priority;
 pub mod service_account;
 pub mod storage;
 pub mod tolerations;
+pub mod topology_labels;

@@ -1,5 +1,6 @@
 //! The single checks, in their order: those of the baseline, then those of the restricted level, by name. A restricted check stands in for
-//! the baseline's of the same thing. Each says `reason (detail)`.
+//! the baseline's of the same thing. Each has a reason and a detail, and knows since which version of the standards it asks for what
+//! (`k8s.io/pod-security-admission/policy/check_*.go`). Annotations that came before the fields (seccomp, AppArmor) are not looked at.
 use super::Level;
 use isopod_api::field::Path;
 use isopod_api::k8s::api::core::v1::{Container, PodSpec, SELinuxOptions, SecurityContext, Volume};
@@ -7,53 +8,54 @@ use isopod_api::kinds::pod::containers::visit;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-/// A pod spec with its containers: init, main, ephemeral.
+/// A pod spec with its containers: init, main, ephemeral; and the minor version of the standards.
 struct Subject<'a> {
     spec: &'a PodSpec,
     containers: Vec<Cow<'a, Container>>,
     windows: bool,
+    version: u32,
 }
 
 type Check = fn(&Subject<'_>) -> Option<(String, String)>;
 
-/// What a level has against a pod.
-pub fn run(spec: &PodSpec, level: Level) -> Vec<String> {
+/// A check of the baseline: the version it came with, and the one from which a restricted check stands in for it.
+const BASELINE: [(u32, Option<u32>, Check); 12] = [
+    (0, None, app_armor),
+    (0, Some(22), added_capabilities),
+    (0, None, host_namespaces),
+    (0, Some(0), host_paths),
+    (0, None, host_ports),
+    (34, None, probe_hosts),
+    (0, None, privileged),
+    (0, Some(35), baseline_proc_mount),
+    (0, None, selinux),
+    (19, Some(19), forbidden_seccomp),
+    (0, None, sysctls),
+    (0, None, host_process),
+];
+
+/// What the restricted level adds, by the version it came with.
+const RESTRICTED: [(u32, Check); 7] = [
+    (8, privilege_escalation),
+    (22, all_capabilities),
+    (35, proc_mount),
+    (0, volumes),
+    (0, non_root),
+    (23, root_user),
+    (19, seccomp),
+];
+
+/// What a level of a version (1.`version`) has against a pod: reasons and details.
+pub fn run(spec: &PodSpec, level: Level, version: u32) -> Vec<(String, String)> {
     let containers = visit(spec, &Path::new("spec")).into_iter().map(|(_, container)| container).collect();
     let windows = spec.os.as_ref().is_some_and(|os| os.name == "windows");
-    let subject = Subject { spec, containers, windows };
-    let checks: &[Check] = match level {
-        Level::Privileged => &[],
-        Level::Baseline => &[
-            app_armor,
-            added_capabilities,
-            host_namespaces,
-            host_paths,
-            host_ports,
-            privileged,
-            proc_mount,
-            selinux,
-            forbidden_seccomp,
-            sysctls,
-            host_process,
-        ],
-        Level::Restricted => &[
-            app_armor,
-            host_namespaces,
-            host_ports,
-            privileged,
-            proc_mount,
-            selinux,
-            sysctls,
-            host_process,
-            privilege_escalation,
-            all_capabilities,
-            volumes,
-            non_root,
-            root_user,
-            seccomp,
-        ],
-    };
-    checks.iter().filter_map(|check| check(&subject)).map(|(reason, detail)| format!("{reason} ({detail})")).collect()
+    let subject = Subject { spec, containers, windows, version };
+    let (baseline, restricted) = (level >= Level::Baseline, level >= Level::Restricted);
+    let overridden = |by: Option<u32>| restricted && by.is_some_and(|from| version >= from);
+    let base = BASELINE.iter().filter(|(since, by, _)| baseline && version >= *since && !overridden(*by));
+    let more = RESTRICTED.iter().filter(|(since, _)| restricted && version >= *since);
+    let checks = base.map(|(.., check)| check).chain(more.map(|(_, check)| check));
+    checks.filter_map(|check| check(&subject)).collect()
 }
 
 fn quoted<S: AsRef<str>>(items: &[S]) -> String {
@@ -79,6 +81,14 @@ fn setters(pod: bool, containers: &[&str]) -> String {
 }
 
 impl Subject<'_> {
+    /// Windows has none of what the check is about (known since 1.25).
+    fn spared(&self) -> bool {
+        self.windows && self.version >= 25
+    }
+    /// Who is root in the pod is nobody on the node (KEP-127; known since 1.35).
+    fn of_own_users(&self) -> bool {
+        self.spec.host_users == Some(false) && self.version >= 35
+    }
     fn names(&self, wanted: impl Fn(&Container) -> bool) -> Vec<&str> {
         self.containers.iter().filter(|c| wanted(c)).map(|c| c.name.as_str()).collect()
     }
@@ -140,7 +150,7 @@ fn added_capabilities(s: &Subject<'_>) -> Option<(String, String)> {
 }
 
 fn all_capabilities(s: &Subject<'_>) -> Option<(String, String)> {
-    if s.windows {
+    if s.spared() {
         return None;
     }
     let drops = |c: &Container| {
@@ -197,6 +207,34 @@ fn privileged(s: &Subject<'_>) -> Option<(String, String)> {
     (!containers.is_empty()).then(|| ("privileged".to_owned(), detail))
 }
 
+/// `host` of probes and hooks: the node would call whom it says.
+fn probe_hosts(s: &Subject<'_>) -> Option<(String, String)> {
+    fn of(c: &Container) -> Vec<&str> {
+        let probes = [&c.liveness_probe, &c.readiness_probe, &c.startup_probe].into_iter().flatten();
+        let hooks = c.lifecycle.iter().flat_map(|l| [&l.post_start, &l.pre_stop]).flatten();
+        let all = probes.map(|p| (&p.http_get, &p.tcp_socket)).chain(hooks.map(|h| (&h.http_get, &h.tcp_socket)));
+        let hosts = all.flat_map(|(http, tcp)| {
+            [http.as_ref().and_then(|h| h.host.as_deref()), tcp.as_ref().and_then(|t| t.host.as_deref())]
+        });
+        hosts.flatten().filter(|host| !host.is_empty()).collect()
+    }
+    let containers: BTreeSet<&str> = s.names(|c| !of(c).is_empty()).into_iter().collect();
+    let containers: Vec<&str> = containers.into_iter().collect();
+    let hosts: Vec<&str> = s.containers.iter().flat_map(|c| of(c)).collect::<BTreeSet<_>>().into_iter().collect();
+    let detail = format!(
+        "{} {} {} {}",
+        named(&containers),
+        plural("uses", "use", containers.len()),
+        plural("probe or lifecycle host", "probe or lifecycle hosts", hosts.len()),
+        quoted(&hosts)
+    );
+    (!containers.is_empty()).then(|| ("probe or lifecycle host".to_owned(), detail))
+}
+
+fn baseline_proc_mount(s: &Subject<'_>) -> Option<(String, String)> {
+    if s.of_own_users() { None } else { proc_mount(s) }
+}
+
 fn proc_mount(s: &Subject<'_>) -> Option<(String, String)> {
     let of = |c: &SecurityContext| c.proc_mount.clone().filter(|m| m != "Default");
     let containers = s.with_context(|c| of(c).is_some());
@@ -207,15 +245,16 @@ fn proc_mount(s: &Subject<'_>) -> Option<(String, String)> {
     (!containers.is_empty()).then(|| ("procMount".to_owned(), detail))
 }
 
-const SELINUX_TYPES: [&str; 5] = ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
+/// The types that may be asked for, and since when.
+const SELINUX_TYPES: [(&str, u32); 5] =
+    [("", 0), ("container_t", 0), ("container_init_t", 0), ("container_kvm_t", 0), ("container_engine_t", 31)];
 
 fn selinux(s: &Subject<'_>) -> Option<(String, String)> {
     fn text(value: &Option<String>) -> &str {
         value.as_deref().unwrap_or_default()
     }
-    let bad = |o: &SELinuxOptions| {
-        !SELINUX_TYPES.contains(&text(&o.type_)) || !text(&o.user).is_empty() || !text(&o.role).is_empty()
-    };
+    let allowed = |kind: &str| SELINUX_TYPES.iter().any(|(known, since)| *known == kind && s.version >= *since);
+    let bad = |o: &SELinuxOptions| !allowed(text(&o.type_)) || !text(&o.user).is_empty() || !text(&o.role).is_empty();
     let pod = s.spec.security_context.as_ref().and_then(|c| c.se_linux_options.as_ref()).filter(|o| bad(o));
     let of = |c: &SecurityContext| c.se_linux_options.clone().filter(&bad);
     let containers = s.with_context(|c| of(c).is_some());
@@ -224,7 +263,7 @@ fn selinux(s: &Subject<'_>) -> Option<(String, String)> {
     if options.is_empty() {
         return None;
     }
-    let types: BTreeSet<&str> = options.iter().map(|o| text(&o.type_)).filter(|t| !SELINUX_TYPES.contains(t)).collect();
+    let types: BTreeSet<&str> = options.iter().map(|o| text(&o.type_)).filter(|t| !allowed(t)).collect();
     let mut details = Vec::new();
     if !types.is_empty() {
         let types: Vec<&str> = types.into_iter().collect();
@@ -267,50 +306,42 @@ fn forbidden_seccomp(s: &Subject<'_>) -> Option<(String, String)> {
 }
 
 fn seccomp(s: &Subject<'_>) -> Option<(String, String)> {
-    if s.windows {
+    if s.spared() {
         return None;
     }
-    let pod = pod_seccomp(s);
-    let mut details = Vec::new();
-    if let Some(kind) = pod.filter(|kind| !good_seccomp(kind)) {
-        details.push(format!("pod must not set securityContext.seccompProfile.type to \"{kind}\""));
+    if let Some(found) = forbidden_seccomp(s) {
+        return Some(found);
     }
-    let bad = s.names(|c| seccomp_of(c).is_some_and(|kind| !good_seccomp(kind)));
-    if !bad.is_empty() {
-        let kinds = s.containers.iter().filter_map(|c| seccomp_of(c)).filter(|kind| !good_seccomp(kind));
-        let kinds: Vec<&str> = kinds.collect::<BTreeSet<_>>().into_iter().collect();
-        details.push(format!("{} must not set securityContext.seccompProfile.type to {}", named(&bad), quoted(&kinds)));
-    }
-    let unset = if pod.is_some_and(good_seccomp) { Vec::new() } else { s.names(|c| seccomp_of(c).is_none()) };
-    if pod.is_none() && !unset.is_empty() {
-        details.push(format!(
-            "pod or {} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"",
-            named(&unset)
-        ));
-    }
-    (!details.is_empty()).then(|| ("seccompProfile".to_owned(), details.join("; ")))
+    let unset = if pod_seccomp(s).is_some() { Vec::new() } else { s.names(|c| seccomp_of(c).is_none()) };
+    let detail = format!(
+        "pod or {} must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\"",
+        named(&unset)
+    );
+    (!unset.is_empty()).then(|| ("seccompProfile".to_owned(), detail))
 }
 
-const SYSCTLS: [&str; 11] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_syncookies",
-    "net.ipv4.tcp_rmem",
+/// What is safe to set, and since when.
+const SYSCTLS: [(&str, u32); 14] = [
+    ("kernel.shm_rmid_forced", 0),
+    ("net.ipv4.ip_local_port_range", 0),
+    ("net.ipv4.tcp_syncookies", 0),
+    ("net.ipv4.ping_group_range", 0),
+    ("net.ipv4.ip_unprivileged_port_start", 0),
+    ("net.ipv4.ip_local_reserved_ports", 27),
+    ("net.ipv4.tcp_keepalive_time", 29),
+    ("net.ipv4.tcp_fin_timeout", 29),
+    ("net.ipv4.tcp_keepalive_intvl", 29),
+    ("net.ipv4.tcp_keepalive_probes", 29),
+    ("net.ipv4.tcp_rmem", 32),
+    ("net.ipv4.tcp_wmem", 32),
+    ("net.ipv4.tcp_slow_start_after_idle", 37),
+    ("net.ipv4.tcp_notsent_lowat", 37),
 ];
 
 fn sysctls(s: &Subject<'_>) -> Option<(String, String)> {
     let set = s.spec.security_context.iter().flat_map(|c| c.sysctls.iter().flatten());
-    let forbidden: Vec<&str> = set
-        .map(|sysctl| sysctl.name.as_str())
-        .filter(|name| !SYSCTLS.contains(name) && *name != "net.ipv4.tcp_wmem")
-        .collect();
+    let safe = |name: &str| SYSCTLS.iter().any(|(known, since)| *known == name && s.version >= *since);
+    let forbidden: Vec<&str> = set.map(|sysctl| sysctl.name.as_str()).filter(|name| !safe(name)).collect();
     (!forbidden.is_empty()).then(|| ("forbidden sysctls".to_owned(), forbidden.join(", ")))
 }
 
@@ -323,7 +354,7 @@ fn host_process(s: &Subject<'_>) -> Option<(String, String)> {
 }
 
 fn privilege_escalation(s: &Subject<'_>) -> Option<(String, String)> {
-    if s.windows {
+    if s.spared() {
         return None;
     }
     let containers = s.names(|c| c.security_context.as_ref().and_then(|s| s.allow_privilege_escalation) != Some(false));
@@ -358,25 +389,28 @@ fn volumes(s: &Subject<'_>) -> Option<(String, String)> {
     (!bad.is_empty()).then(|| ("restricted volume types".to_owned(), detail))
 }
 
+/// What is said against it comes before what is not said for it.
 fn non_root(s: &Subject<'_>) -> Option<(String, String)> {
+    if s.of_own_users() {
+        return None;
+    }
     let pod = s.spec.security_context.as_ref().and_then(|c| c.run_as_non_root);
     let of = |c: &Container| c.security_context.as_ref().and_then(|s| s.run_as_non_root);
-    let mut details = Vec::new();
-    if pod == Some(false) {
-        details.push("pod must not set securityContext.runAsNonRoot=false".to_owned());
-    }
     let explicit = s.names(|c| of(c) == Some(false));
-    if !explicit.is_empty() {
-        details.push(format!("{} must not set securityContext.runAsNonRoot=false", named(&explicit)));
+    let reason = "runAsNonRoot != true".to_owned();
+    if pod == Some(false) || !explicit.is_empty() {
+        let who = setters(pod == Some(false), &explicit);
+        return Some((reason, format!("{who} must not set securityContext.runAsNonRoot=false")));
     }
     let implicit = if pod == Some(true) { Vec::new() } else { s.names(|c| of(c).is_none()) };
-    if !implicit.is_empty() {
-        details.push(format!("pod or {} must set securityContext.runAsNonRoot=true", named(&implicit)));
-    }
-    (!details.is_empty()).then(|| ("runAsNonRoot != true".to_owned(), details.join("; ")))
+    let detail = format!("pod or {} must set securityContext.runAsNonRoot=true", named(&implicit));
+    (!implicit.is_empty()).then_some((reason, detail))
 }
 
 fn root_user(s: &Subject<'_>) -> Option<(String, String)> {
+    if s.of_own_users() {
+        return None;
+    }
     let pod = s.spec.security_context.as_ref().and_then(|c| c.run_as_user) == Some(0);
     let containers = s.with_context(|c| c.run_as_user == Some(0));
     let detail = format!("{} must not set runAsUser=0", setters(pod, &containers));
