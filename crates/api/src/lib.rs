@@ -26,6 +26,7 @@ pub mod print;
 pub mod protobuf;
 pub mod quantity;
 pub mod quota;
+pub mod retired;
 pub mod schema;
 pub mod selector;
 pub mod status;

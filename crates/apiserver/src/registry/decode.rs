@@ -54,7 +54,10 @@ fn read(body: &Body<'_>, (group, version, kind): (&str, &str, &str), warnings: &
     let Some(ty) = builtin().kind(group, version, kind) else {
         return Err(ApiError::internal(format_args!("the shape of {kind} is not known")));
     };
-    let expected = Expected { group, version, kind, ty, custom: false, registered: &registered };
+    let known = |group: &str, version: &str, kind: &str| {
+        registered(group, version, kind) || isopod_api::retired::is_read(group, version, kind)
+    };
+    let expected = Expected { group, version, kind, ty, custom: false, registered: &known };
     let decoded = decode::decode(body.bytes, format(body.content_type)?, expected)?;
     check_depth(&decoded.value)?;
     match body.validation {

@@ -12,12 +12,14 @@ use crate::registry::decode::{self, Body as Sent};
 use crate::subresource::Handler;
 use crate::{ApiServer, respond};
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use isopod_api::catalogue::Object;
 use isopod_api::k8s::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use isopod_api::status::{ApiError, Named};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// All of them.
@@ -37,10 +39,20 @@ async fn read<T: DeserializeOwned>(
     (group, version, kind): (&str, &str, &str),
 ) -> Result<(T, WriteOptions), ApiError> {
     let options = WriteOptions::from_query(&call.query, "CreateOptions", false)?;
-    let body = read_body(request.into_body()).await?;
+    let body = up_to_date(read_body(request.into_body()).await?);
     let sent = Sent { bytes: &body, content_type: call.content_type(), validation: options.field_validation };
     let object = decode::typed(&sent, group, version, kind, &call.warnings)?;
     Ok((object, options))
+}
+
+/// An Eviction may also be of the version it was born with: the same fields (`EvictionREST.AcceptsGroupVersion`).
+fn up_to_date(body: Bytes) -> Bytes {
+    let Ok(mut value) = serde_json::from_slice::<Value>(&body) else { return body };
+    if value.get("kind") != Some(&json!("Eviction")) || value.get("apiVersion") != Some(&json!("policy/v1beta1")) {
+        return body;
+    }
+    value["apiVersion"] = json!("policy/v1");
+    Bytes::from(value.to_string())
 }
 
 /// Defaults and checks a question by the rules of its kind, as if it were to be stored.

@@ -481,3 +481,46 @@ async fn a_scale_has_columns_of_its_own() {
     assert_eq!(table["rows"][0]["cells"].as_array().unwrap()[..3], [json!("d"), json!(1), json!(0)]);
     assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
 }
+
+/// What an old client sends is understood, and told which version to speak; only evictions are taken in both.
+#[tokio::test]
+async fn retired_versions_are_known() {
+    let api = Api::whole().await;
+    let mismatch = |sent: &str, wanted: &str| {
+        format!("the API version in the data ({sent}) does not match the expected API version ({wanted})")
+    };
+    let nobody = |kind: &str, sent: &str| {
+        let version = sent.rsplit('/').next().unwrap();
+        format!(
+            "{kind} in version \"{version}\" cannot be handled as a Deployment: no kind \"{kind}\" is registered for version \"{sent}\" in \
+             scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        )
+    };
+    for (version, kind, says) in [
+        ("apps/v1beta1", "Deployment", mismatch("apps/v1beta1", "apps/v1")),
+        ("extensions/v1beta1", "Deployment", mismatch("extensions/v1beta1", "apps/v1")),
+        ("apps/v1beta3", "Deployment", nobody("Deployment", "apps/v1beta3")),
+        ("apps/v1beta1", "DaemonSet", nobody("DaemonSet", "apps/v1beta1")),
+        (
+            "apps/v1beta1",
+            "StatefulSet",
+            "StatefulSet in version \"v1beta1\" cannot be handled as a Deployment: converting (v1beta1.StatefulSet) to (apps.Deployment): \
+             unknown conversion"
+                .to_owned(),
+        ),
+    ] {
+        let mut body = deployment("d");
+        (body["apiVersion"], body["kind"]) = (json!(version), json!(kind));
+        let refused = api.post(DEPLOYMENTS, &body).await;
+        assert_eq!((refused.code, refused.json()["message"].as_str()), (400, Some(says.as_str())));
+    }
+    for version in ["policy/v1", "policy/v1beta1"] {
+        let eviction = json!({"apiVersion": version, "kind": "Eviction", "metadata": {"name": "p"}});
+        let refused = api.post(&format!("{PODS}/p/eviction"), &eviction).await;
+        assert_eq!(
+            (refused.code, refused.json()["message"].as_str()),
+            (404, Some("pods \"p\" not found")),
+            "{version}"
+        );
+    }
+}
