@@ -522,3 +522,31 @@ fn addresses_of_pods_are_read_strictly() {
         assert_eq!(said_of(kind("Pod"), pod(&old), &json!({ "status": status }), true), says, "{status}");
     }
 }
+
+#[test]
+fn stateful_sets_are_checked_with_their_claims() {
+    let set = |change: &Value| {
+        let mut spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+            "spec": {"containers": [{"name": "c", "image": "x"}]}}});
+        json_patch::merge(&mut spec, change);
+        json!({"metadata": {"name": "s"}, "spec": spec})
+    };
+    let mounts = json!({"template": {"spec": {"containers": [{"name": "c", "image": "x", "volumeMounts": [{"name": "data", "mountPath": "/d"}]}]}}});
+    let mut claimed = mounts.clone();
+    claimed["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}]);
+    let mut bare = mounts.clone();
+    bare["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}}]);
+    let new = |change: &Value| said(kind("StatefulSet"), set(change));
+    assert_eq!(new(&claimed), "ok");
+    insta::assert_snapshot!(new(&mounts), @r#"spec.template.spec.containers[0].volumeMounts[0].name: Not found: "data""#);
+    insta::assert_snapshot!(new(&bare), @"spec.volumeClaimTemplates[0].spec.accessModes: Required value: at least 1 access mode is required | spec.volumeClaimTemplates[0].spec.resources[storage]: Required value");
+    let none = json!({"template": {"spec": {"containers": []}}});
+    insta::assert_snapshot!(new(&none), @"spec.template.spec.containers: Required value");
+    // What was stored before it was asked may be scaled; what was right may not become wrong.
+    let changed =
+        |old: &Value, change: Value| said_of(kind("StatefulSet"), set(old), &json!({ "spec": change }), false);
+    assert_eq!(changed(&mounts, json!({"replicas": 5})), "ok");
+    assert_eq!(changed(&claimed, json!({"replicas": 5})), "ok");
+    insta::assert_snapshot!(changed(&claimed, none), @"spec.template.spec.containers: Required value");
+}

@@ -4,6 +4,9 @@ use super::deployment::int_or_percent;
 use crate::catalogue::{Descriptor, Kind, PrintContext, Scale, Scope};
 use crate::field::{Error, Errors, Path, invalid_each};
 use crate::k8s::api::apps::v1::{StatefulSet, StatefulSetSpec, StatefulSetStatus, StatefulSetUpdateStrategy};
+use crate::k8s::api::core::v1::{
+    PersistentVolumeClaimSpec, PersistentVolumeClaimVolumeSource, PodTemplateSpec, Volume,
+};
 use crate::k8s::apimachinery::pkg::util::intstr::IntOrString;
 use crate::kinds::persistent_volume_claim;
 use crate::kinds::pod::canonical::{self, prune};
@@ -63,7 +66,7 @@ impl Kind for StatefulSets {
     }
     fn validate(object: &StatefulSet) -> Errors {
         let mut out = names::validate_object_meta(&object.metadata, true, Self::validate_name, &rules::metadata());
-        validate_spec(&object.spec, &Path::new("spec"), &mut out);
+        validate_spec(&object.spec, None, &Path::new("spec"), &mut out);
         out
     }
     fn prepare_update(new: &mut StatefulSet, old: &StatefulSet) {
@@ -72,7 +75,7 @@ impl Kind for StatefulSets {
     fn validate_update(new: &StatefulSet, old: &StatefulSet) -> Errors {
         let mut out = rules::meta_update(&new.metadata, &old.metadata);
         let (new, old) = (&new.spec, &old.spec);
-        validate_spec(new, &Path::new("spec"), &mut out);
+        validate_spec(new, Some(old), &Path::new("spec"), &mut out);
         let mut rest = new.clone();
         rest.replicas = old.replicas;
         rest.template.clone_from(&old.template);
@@ -154,7 +157,8 @@ fn default_spec(spec: &mut StatefulSetSpec) {
 
 const WORDS: SelectorWords = SelectorWords { empty: "empty selector is invalid for statefulset", unreadable: "" };
 
-fn validate_spec(spec: &StatefulSetSpec, path: &Path, out: &mut Errors) {
+/// `before`: what an update finds stored.
+fn validate_spec(spec: &StatefulSetSpec, before: Option<&StatefulSetSpec>, path: &Path, out: &mut Errors) {
     let policy_path = path.child("podManagementPolicy");
     match text(&spec.pod_management_policy) {
         "" => out.push(Error::required(&policy_path, "")),
@@ -180,7 +184,11 @@ fn validate_spec(spec: &StatefulSetSpec, path: &Path, out: &mut Errors) {
     let selector = workload::validate_selector(&spec.selector, WORDS, &path.child("selector"), out);
     let template_path = path.child("template");
     if let Some(selector) = selector {
-        validate_template(spec, &selector, &template_path, out);
+        validate_template(spec, before, &selector, &template_path, out);
+    }
+    // Claim templates do not change.
+    if before.is_none() {
+        out.extend(claim_faults(spec, &path.child("volumeClaimTemplates")));
     }
     template::validate_always_running(&spec.template, "StatefulSet", &template_path, out);
     if let Some(service) = spec.service_name.as_deref().filter(|s| !s.is_empty()) {
@@ -188,9 +196,53 @@ fn validate_spec(spec: &StatefulSetSpec, path: &Path, out: &mut Errors) {
     }
 }
 
-/// The pod spec itself is not checked: its volumes are not complete without the claims'.
-fn validate_template(spec: &StatefulSetSpec, selector: &Selector, path: &Path, out: &mut Errors) {
+/// Pods find their claims among their volumes: each claim template stands for one of its name (`volumesToAddForTemplates`).
+fn with_claims(spec: &StatefulSetSpec) -> PodTemplateSpec {
+    let mut template = spec.template.clone();
+    let volumes = template.spec.get_or_insert_default().volumes.get_or_insert_default();
+    for claim in spec.volume_claim_templates.iter().flatten() {
+        let name = claim.metadata.name.clone().unwrap_or_default();
+        let claim_name = name.clone();
+        volumes.retain(|v| v.name != name);
+        let source = PersistentVolumeClaimVolumeSource { claim_name, ..PersistentVolumeClaimVolumeSource::default() };
+        volumes.push(Volume { name, persistent_volume_claim: Some(source), ..Volume::default() });
+    }
+    if volumes.is_empty() {
+        template.spec.get_or_insert_default().volumes = None;
+    }
+    template
+}
+
+fn template_faults(spec: &StatefulSetSpec, path: &Path) -> Errors {
+    let mut out = Errors::new();
+    template::validate(&with_claims(spec), path, &mut out);
+    out
+}
+
+fn claim_faults(spec: &StatefulSetSpec, path: &Path) -> Errors {
+    let claims = spec.volume_claim_templates.iter().flatten().enumerate();
+    let none = PersistentVolumeClaimSpec::default();
+    let faults = claims.flat_map(|(i, claim)| {
+        let path = path.index(i).child("spec");
+        persistent_volume_claim::spec::validate(claim.spec.as_ref().unwrap_or(&none), None, &path)
+    });
+    faults.collect()
+}
+
+/// Pod templates and claim templates are checked since v1.34; what was stored with faults before may keep them (`before`).
+fn validate_template(
+    spec: &StatefulSetSpec,
+    before: Option<&StatefulSetSpec>,
+    selector: &Selector,
+    path: &Path,
+    out: &mut Errors,
+) {
     template::validate_chosen(selector, &spec.template, path, out);
+    let root = Path::root();
+    if before.is_none_or(|before| template_faults(before, &root).is_empty()) {
+        out.extend(template_faults(spec, path));
+        return;
+    }
     let meta = spec.template.metadata.clone().unwrap_or_default();
     out.extend(names::validate_labels(&meta.labels.unwrap_or_default(), &path.child("labels")));
     let given = meta.annotations.unwrap_or_default();
