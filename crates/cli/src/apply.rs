@@ -10,6 +10,7 @@ use crate::output::Output;
 use crate::resource::Resources;
 use crate::target::Target;
 use http::Method;
+use isopod_api::selector::Selector;
 use isopod_api::{patch, schema, strategic};
 use serde_json::{Value, json};
 
@@ -22,6 +23,9 @@ const ATTEMPTS: u32 = 5;
 pub struct Args {
     #[command(flatten)]
     files: Files,
+    /// Only the objects in the files that have these labels.
+    #[arg(short = 'l', long)]
+    selector: Option<String>,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -49,7 +53,11 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     }
     let mode = args.dry_run.mode()?;
     let resources = Resources::new(session);
-    let objects = manifest::read_named(&args.files)?;
+    let mut objects = manifest::read_named(&args.files)?;
+    if let Some(selector) = &args.selector {
+        let selector = Selector::parse(selector).map_err(|e| CliError::usage(e.to_string()))?;
+        objects.retain(|(_, object)| selector.matches_with(|key| object["metadata"]["labels"][key].as_str()));
+    }
     if objects.is_empty() {
         return Err(CliError::usage("no objects passed to apply"));
     }
@@ -70,8 +78,8 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     if errors.is_empty() { Ok(()) } else { Err(CliError::Many(errors)) }
 }
 
-fn validation(args: &Args) -> &'static str {
-    match args.validate.as_str() {
+pub fn validation(said: &str) -> &'static str {
+    match said {
         "false" | "ignore" => "Ignore",
         "warn" => "Warn",
         _ => "Strict",
@@ -81,7 +89,7 @@ fn validation(args: &Args) -> &'static str {
 /// `?fieldManager=…&fieldValidation=…` and the dry run's.
 fn query(args: &Args, mode: Mode, manager: &str) -> String {
     let dry = if mode == Mode::Server { "&dryRun=All" } else { "" };
-    format!("?fieldManager={manager}&fieldValidation={}{dry}", validation(args))
+    format!("?fieldManager={manager}&fieldValidation={}{dry}", validation(&args.validate))
 }
 
 async fn server_side(args: &Args, session: &Session, mode: Mode, target: &Target) -> Result<()> {

@@ -2,7 +2,8 @@
 use crate::connect::Session;
 use crate::error::{CliError, Result};
 use crate::session::{self, Raw, Streams};
-use crate::{manifest, pods};
+use crate::{manifest, output, pods};
+use serde_json::Value;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -30,31 +31,39 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
     if let Some(phase @ ("Succeeded" | "Failed")) = pod["status"]["phase"].as_str() {
         return Err(CliError::usage(format!("cannot attach a container in a completed pod; current phase is {phase}")));
     }
-    let container = args.streams.container_in(&pod)?;
-    let has_terminal =
-        pod["spec"]["containers"].as_array().into_iter().flatten().any(|c| c["name"] == container && c["tty"] == true);
+    let container = args
+        .streams
+        .container_in(&pod)
+        .map_err(|e| CliError::usage(format!("cannot attach to the container: {}", e.message())))?;
+    // A process that has a terminal speaks as to one, whether that was asked for or not.
+    let has_terminal = has_terminal(&pod, &container);
     if args.streams.tty && !has_terminal && !args.streams.quiet {
         eprintln!("error: Unable to use a TTY - container {container} did not allocate one");
     }
-    let tty = has_terminal && args.streams.terminal();
-    if args.streams.stdin && !args.streams.quiet {
+    let tty = args.streams.terminal(has_terminal);
+    if !args.streams.quiet {
         eprintln!(
             "All commands and output from this session will be recorded in container logs, including credentials and sensitive information passed through the command prompt."
         );
-    }
-    if args.streams.stdin && tty && !args.streams.quiet {
         eprintln!("If you don't see a command prompt, try pressing enter.");
     }
     let raw = if tty { Some(Raw::enter()?) } else { None };
     let process = session::api(session, &pod).attach(name, &args.streams.params(&container, tty)).await;
     let process = process.map_err(|e| session::refused(CliError::of(e, &session.host)))?;
-    let done = session::join(process).await;
+    let done = session::join(process, &args.streams).await;
     drop(raw);
-    if done.is_ok() && args.streams.stdin && tty && !args.streams.quiet {
-        eprintln!(
-            "Session ended, resume using '{} attach {name} -c {container} -i -t' command when the pod is running",
+    if done.is_ok() && tty && !args.streams.quiet {
+        let namespace = pod["metadata"]["namespace"].as_str().unwrap_or(&session.namespace);
+        output::say(&format!(
+            "Session ended, resume using '{} attach {name} -c {container} -n {namespace} -i -t' command",
             session.program
-        );
+        ))?;
     }
     session::tell(done)
+}
+
+fn has_terminal(pod: &Value, container: &str) -> bool {
+    let lists = ["containers", "initContainers", "ephemeralContainers"];
+    let mut all = lists.iter().flat_map(|list| pod["spec"][*list].as_array().into_iter().flatten());
+    all.any(|c| c["name"] == container && c["tty"] == true)
 }

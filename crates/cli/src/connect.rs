@@ -43,7 +43,13 @@ pub struct Global {
     /// `kubectl rollout status`: what was called, for the server's records (KEP-859).
     #[arg(skip)]
     pub command: String,
+    /// The server's warnings so far, each told once.
+    #[arg(skip)]
+    pub warnings: Warnings,
 }
+
+/// Texts of warnings, shared by everything that asks the server.
+pub type Warnings = Arc<Mutex<BTreeSet<String>>>;
 
 impl Global {
     /// The kubeconfig as the flags, `$KUBECONFIG` (a list of files) or the home directory say.
@@ -58,6 +64,16 @@ impl Global {
     /// What was called: `kubectl` or `isopod`.
     pub fn program(&self) -> &str {
         self.command.split(' ').next().filter(|p| !p.is_empty()).unwrap_or("isopod")
+    }
+
+    /// With `--warnings-as-errors` a command that was warned has failed, though it did its work.
+    pub fn judge_warnings(&self) -> Result<()> {
+        match self.warnings.lock().map_or(0, |known| known.len()) {
+            _ if !self.warnings_as_errors => Ok(()),
+            0 => Ok(()),
+            1 => Err(CliError::usage("1 warning received")),
+            n => Err(CliError::usage(format!("{n} warnings received"))),
+        }
     }
 
     /// A session on the cluster that the flags choose.
@@ -96,7 +112,7 @@ impl Global {
         })?;
         let limit = (!limit.is_zero()).then_some(limit);
         let program = self.program().to_owned();
-        Ok(Session { client, namespace, explicit, limit, host, program, warnings: Arc::default() })
+        Ok(Session { client, namespace, explicit, limit, host, program, warnings: Arc::clone(&self.warnings) })
     }
 
     /// Names that the flags give and the kubeconfig does not know, in kubectl's words.
@@ -117,8 +133,12 @@ impl Global {
 
     /// Who asks, and with which command: only its path, never what it acts on.
     fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
-        let agent = concat!("isopod/", env!("CARGO_PKG_VERSION"));
-        let mut all = vec![(http::header::USER_AGENT, HeaderValue::from_static(agent))];
+        // What stands before the slash is the manager of fields that a command names no other for.
+        let agent = format!("{}/{}", self.program(), env!("CARGO_PKG_VERSION"));
+        let mut all = Vec::new();
+        if let Ok(agent) = HeaderValue::from_str(&agent) {
+            all.push((http::header::USER_AGENT, agent));
+        }
         if let Ok(command) = HeaderValue::from_str(&self.command)
             && !self.command.is_empty()
         {
@@ -250,7 +270,7 @@ pub struct Session {
     /// What was called, for messages that name a command: `kubectl` or `isopod`.
     pub program: String,
     /// The server's warnings so far, each told once.
-    pub warnings: Arc<Mutex<BTreeSet<String>>>,
+    pub warnings: Warnings,
 }
 
 /// How the table printer of the server is asked.

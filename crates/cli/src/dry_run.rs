@@ -33,6 +33,14 @@ impl Mode {
     pub fn query(self) -> &'static str {
         if self == Self::Server { "?dryRun=All" } else { "" }
     }
+    /// For the path of a write: whose the changed fields are from now on.
+    pub fn query_as(self, manager: &str) -> String {
+        let mut query = vec![("fieldManager", manager)];
+        if self == Self::Server {
+            query.push(("dryRun", "All"));
+        }
+        crate::connect::with_query("", &query)
+    }
     /// For the line that says what was done.
     pub fn suffix(self) -> &'static str {
         match self {

@@ -1,4 +1,5 @@
 //! Go's durations (`1m30s`, `500ms`, `0`) and ages as `kubectl get` prints them.
+use crate::error::{CliError, Result};
 use std::time::Duration;
 
 /// Parses what `time.ParseDuration` accepts, without signs; a bare `0` too. A bare number counts seconds, as kubectl's
@@ -26,6 +27,16 @@ pub fn parse(text: &str) -> Option<Duration> {
         rest = after;
     }
     if text.is_empty() { None } else { Duration::try_from_secs_f64(total).ok() }
+}
+
+/// What was given to a flag of a command, in kubectl's words if it is no duration.
+pub fn of_flag(text: &str, flag: &str, command: &str) -> Result<Duration> {
+    parse(text).ok_or_else(|| {
+        let problem = problem(text);
+        CliError::usage(format!(
+            "invalid argument {text:?} for {flag:?} flag: {problem}\nSee '{command} --help' for usage."
+        ))
+    })
 }
 
 /// Why a text is no duration, in Go's words.

@@ -11,8 +11,8 @@ pub enum CliError {
     #[error("Error from server{}: {message}", if reason.is_empty() { String::new() } else { format!(" ({reason})") })]
     Status { code: u16, reason: String, message: String, details: Value },
     /// 422 with causes: kubectl prints these differently.
-    #[error("{0}")]
-    Invalid(String),
+    #[error("{text}")]
+    Invalid { text: String, causes: Vec<String> },
     #[error("Unable to connect to the server: {message}")]
     Unreachable { host: String, message: String },
     #[error(
@@ -29,7 +29,7 @@ pub enum CliError {
     #[error("error: {0}")]
     Usage(String),
     /// Several at once, one a line.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    #[error("{}", many(.0))]
     Many(Vec<CliError>),
     /// A process in a container ended with this code.
     #[error("command terminated with exit code {0}")]
@@ -57,7 +57,8 @@ impl CliError {
             return Self::Status { code: 404, reason: "NotFound".into(), message, details: Value::Null };
         }
         if reason == "Invalid" && body["details"]["causes"].as_array().is_some_and(|c| !c.is_empty()) {
-            return Self::Invalid(invalid(&body["details"]));
+            let causes = causes(&body["details"]);
+            return Self::Invalid { text: invalid(&body["details"], &causes), causes };
         }
         Self::Status { code: status.as_u16(), reason, message, details: body["details"].clone() }
     }
@@ -87,7 +88,9 @@ impl CliError {
     /// What went wrong, without `Error from server`.
     pub fn message(&self) -> String {
         match self {
-            Self::Status { message, .. } | Self::Usage(message) | Self::Invalid(message) => message.clone(),
+            Self::Status { message, .. } | Self::Usage(message) | Self::Invalid { text: message, .. } => {
+                message.clone()
+            }
             other => other.to_string(),
         }
     }
@@ -152,18 +155,28 @@ pub(crate) fn root(error: &dyn std::error::Error) -> String {
     at.to_string()
 }
 
+/// Of several errors only the server's say that they are errors (`kubectl/pkg/cmd/util/helpers.go`, `MultipleErrors`).
+fn many(errors: &[CliError]) -> String {
+    let line = |error: &CliError| match error {
+        CliError::Usage(text) if errors.len() > 1 => text.clone(),
+        other => other.to_string(),
+    };
+    errors.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// `spec.replicas: Invalid value: …`
+fn causes(details: &Value) -> Vec<String> {
+    let all = details["causes"].as_array().into_iter().flatten();
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    all.map(|c| format!("{}: {}", text(&c["field"]), text(&c["message"]))).collect()
+}
+
 /// `The Deployment "web" is invalid: spec.replicas: Invalid value: …`, several with a star a line
 /// (`kubectl/pkg/cmd/util/helpers.go`, `StandardErrorMessage` and `checkErr`).
-fn invalid(details: &Value) -> String {
-    let causes: Vec<String> = details["causes"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|c| format!("{}: {}", c["field"].as_str().unwrap_or_default(), c["message"].as_str().unwrap_or_default()))
-        .collect();
+fn invalid(details: &Value, causes: &[String]) -> String {
     let kind = details["kind"].as_str().unwrap_or_default();
     let name = details["name"].as_str().unwrap_or_default();
-    match causes.as_slice() {
+    match causes {
         [one] => format!("The {kind} {name:?} is invalid: {one}"),
         many => format!(
             "The {kind} {name:?} is invalid: \n{}",

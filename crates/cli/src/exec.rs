@@ -39,13 +39,13 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
         )));
     }
     let container = args.streams.container_in(&pod)?;
-    let tty = args.streams.terminal();
+    let tty = args.streams.terminal(args.streams.tty);
     let raw = if tty { Some(Raw::enter()?) } else { None };
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let params = args.streams.params(&container, tty);
     let process = session::api(session, &pod).exec(name, &args.command, &params).await;
     let process = process.map_err(|e| session::refused(CliError::of(e, &session.host)))?;
-    let done = session::join(process).await;
+    let done = session::join(process, &args.streams).await;
     drop(raw);
     session::tell(done)
 }

@@ -15,6 +15,7 @@ mod create;
 mod delete;
 mod describe;
 mod diff;
+mod drain;
 mod dry_run;
 pub mod duration;
 mod edit;
@@ -97,7 +98,7 @@ pub enum Verb {
     /// New pods on nodes again.
     Uncordon(cordon::Args),
     /// Empty nodes.
-    Drain(cordon::DrainArgs),
+    Drain(drain::Args),
     /// Set and remove taints of nodes.
     Taint(taint::Args),
     /// Who you are to the cluster and what you may do.
@@ -127,7 +128,7 @@ pub enum Verb {
 
 /// Carries out one command and says what went wrong.
 pub async fn run(verb: &Verb, global: &Global) -> ExitCode {
-    exit(carry_out(verb, global).await)
+    exit(carry_out(verb, global).await.and_then(|()| global.judge_warnings()))
 }
 
 fn exit(done: error::Result<()>) -> ExitCode {
@@ -145,7 +146,10 @@ fn exit(done: error::Result<()>) -> ExitCode {
 
 /// `delete` of objects: apart from [`Verb`], because isopod's own `delete` without arguments removes the cluster.
 pub async fn run_delete(args: &DeleteArgs, global: &Global) -> ExitCode {
-    let done = async { delete::run(args, &global.session().await?).await };
+    let done = async {
+        delete::run(args, &global.session().await?).await?;
+        global.judge_warnings()
+    };
     exit(done.await)
 }
 
@@ -175,7 +179,7 @@ async fn carry_out(verb: &Verb, global: &Global) -> error::Result<()> {
         Verb::Diff(args) => diff::run(args, &global.session().await?).await,
         Verb::Cordon(args) => cordon::run(args, &global.session().await?, true).await,
         Verb::Uncordon(args) => cordon::run(args, &global.session().await?, false).await,
-        Verb::Drain(args) => cordon::drain(args, &global.session().await?).await,
+        Verb::Drain(args) => drain::run(args, &global.session().await?).await,
         Verb::Taint(args) => taint::run(args, &global.session().await?).await,
         Verb::Auth(command) => auth::run(command, &global.session().await?).await,
         Verb::ApiResources(args) => api::resources(args, &global.session().await?).await,

@@ -3,6 +3,7 @@ use crate::connect::{JSON, Session, with_query};
 use crate::error::{CliError, Result};
 use crate::output;
 use crate::pods::{self, Purpose};
+use crate::session;
 use futures::AsyncBufReadExt as _;
 use serde_json::Value;
 
@@ -67,8 +68,16 @@ struct Source {
     path: String,
 }
 
+/// A signal ends it with exit code 1, as kubectl has it.
 pub async fn run(args: &Args, session: &Session) -> Result<()> {
     check(args, session)?;
+    tokio::select! {
+        done = show(args, session) => done,
+        () = session::ended_by_signal() => Err(CliError::Exit(1)),
+    }
+}
+
+async fn show(args: &Args, session: &Session) -> Result<()> {
     let pods = pods_of(args, session).await?;
     if pods.is_empty() {
         eprintln!("No resources found in {} namespace.", session.namespace);
@@ -164,13 +173,7 @@ fn sources_of(args: &Args, session: &Session, pod: &Value, query: &[(&str, Strin
     let containers = if args.all_containers {
         pods::containers(pod)
     } else {
-        let (one, note) = pods::container(pod, container(args)).map_err(|error| match container(args) {
-            Some(wanted) => CliError::usage(format!(
-                "container {wanted} is not valid for pod {name} out of: {}",
-                pods::shown_containers(pod)
-            )),
-            None => error,
-        })?;
+        let (one, note) = pods::container(pod, container(args))?;
         if let Some(note) = note {
             eprintln!("{note}");
         }
@@ -199,11 +202,7 @@ fn query(args: &Args, session: &Session) -> Result<Vec<(&'static str, String)>> 
     flag("timestamps", args.timestamps);
     flag("insecureSkipTLSVerifyBackend", args.insecure_skip_tls_verify_backend);
     if let Some(since) = &args.since {
-        let length = crate::duration::parse(since).ok_or_else(|| {
-            let problem = crate::duration::problem(since);
-            let help = format!("See '{} logs --help' for usage.", session.program);
-            CliError::usage(format!("invalid argument {since:?} for \"--since\" flag: {problem}\n{help}"))
-        })?;
+        let length = crate::duration::of_flag(since, "--since", &format!("{} logs", session.program))?;
         // Whole seconds, rounded up, as kubectl has it.
         let seconds = length.as_secs() + u64::from(length.subsec_nanos() > 0);
         query.push(("sinceSeconds", seconds.to_string()));
@@ -242,7 +241,7 @@ async fn print(args: &Args, session: &Session, source: &Source) -> Result<()> {
 async fn copy(args: &Args, session: &Session, source: &Source) -> Result<()> {
     let stream = session.stream(&source.path, JSON).await?;
     let mut stream = std::pin::pin!(stream);
-    let prefix = if args.prefix { format!("[{}] ", source.label) } else { String::new() };
+    let prefix = if args.prefix || args.all_pods { format!("[{}] ", source.label) } else { String::new() };
     let mut line = Vec::new();
     loop {
         line.clear();

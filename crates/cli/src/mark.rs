@@ -28,6 +28,9 @@ pub struct Args {
     /// Show what is there after the change.
     #[arg(long)]
     list: bool,
+    /// Whose the changed fields are [default: kubectl-label, kubectl-annotate].
+    #[arg(long)]
+    field_manager: Option<String>,
 }
 
 /// Which of the two maps.
@@ -40,6 +43,9 @@ pub enum Kind {
 impl Kind {
     fn field(self) -> &'static str {
         if self == Self::Labels { "labels" } else { "annotations" }
+    }
+    fn manager(self) -> &'static str {
+        if self == Self::Labels { "kubectl-label" } else { "kubectl-annotate" }
     }
 }
 
@@ -114,9 +120,9 @@ async fn one(
     let mut after = target.object.clone();
     if changed && mode != Mode::Client {
         let patch = json!({"metadata": {kind.field(): wanted}});
-        after = session
-            .patch(&format!("{}{}", target.path(), mode.query()), "application/merge-patch+json", &patch)
-            .await?;
+        let manager = args.field_manager.as_deref().unwrap_or(kind.manager());
+        let path = format!("{}{}", target.path(), mode.query_as(manager));
+        after = session.patch(&path, "application/merge-patch+json", &patch).await?;
     }
     if args.list {
         output::say(&format!(

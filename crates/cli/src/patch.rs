@@ -29,6 +29,9 @@ pub struct Args {
     /// status or scale instead of the object itself.
     #[arg(long)]
     subresource: Option<String>,
+    /// Whose the changed fields are.
+    #[arg(long, default_value = "kubectl-patch")]
+    field_manager: String,
 }
 
 pub async fn run(args: &Args, session: &Session) -> Result<()> {
@@ -66,7 +69,7 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
             continue;
         }
         let body = Body { content_type, bytes: bytes.clone() };
-        let path = format!("{}{sub}{}", target.path(), mode.query());
+        let path = format!("{}{sub}{}", target.path(), mode.query_as(&args.field_manager));
         match session.call(Method::PATCH, &path, JSON, Some(body)).await {
             Ok(after) => {
                 let same = after["metadata"]["resourceVersion"] == target.object["metadata"]["resourceVersion"];

@@ -144,7 +144,10 @@ pub fn container(pod: &Value, wanted: Option<&str>) -> Result<(String, Option<St
     if let Some(wanted) = wanted.filter(|w| !w.is_empty()) {
         return match all.iter().find(|c| *c == wanted) {
             Some(found) => Ok((found.clone(), None)),
-            None => Err(CliError::usage(format!("container {wanted} not found in pod {name}"))),
+            None => Err(CliError::usage(format!(
+                "container {wanted} is not valid for pod {name} out of: {}",
+                shown_containers(pod)
+            ))),
         };
     }
     let annotated = pod["metadata"]["annotations"][DEFAULT_CONTAINER].as_str().filter(|a| !a.is_empty());

@@ -1,7 +1,10 @@
 //! `port-forward`: local ports that lead to ports of a pod.
 //!
-//! Each connection has a stream of its own, so that one which breaks takes no other with it; and when the pod of a Deployment or Service
-//! is gone, the next connection goes to the pod that has taken its place.
+//! Each connection has a stream of its own, and when the pod of a Deployment or Service is gone, the next connection goes to the pod that
+//! has taken its place. A connection that cannot be forwarded ends the command, as kubectl has it: scripts start it again.
+//!
+//! The protocol (`v4.channel.k8s.io`) cannot say that one direction has ended. So when a local client has said all it will (it closed
+//! its side, or its connection), the pod is not told; its answer is passed on until the pod closes, or says nothing for [`LAST_WORDS`].
 use crate::connect::Session;
 use crate::error::{CliError, Result};
 use crate::pods::{self, Purpose};
@@ -11,8 +14,14 @@ use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long a pod may be silent after its client has said everything.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// Bytes in flight from the pod.
+const BUFFER: usize = 64 * 1024;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -62,14 +71,16 @@ pub async fn run(args: &Args, session: &Session) -> Result<()> {
         let asked: Vec<String> = pairs.iter().map(|p| format!("{{{} {}}}", p.local, p.remote)).collect();
         return Err(CliError::usage(format!("unable to listen on any of the requested ports: [{}]", asked.join(" "))));
     }
+    // Who reads the first line may end us at once.
+    let mut interrupt = signal(SignalKind::interrupt())?;
     for (listener, pair) in &listeners {
         output::say(&format!("Forwarding from {} -> {}", listener.local_addr()?, pair.remote))?;
     }
     let forward = Arc::new(Forward { session: session.clone(), target, patience, pod: tokio::sync::Mutex::new(pod) });
-    let serve = futures::future::join_all(listeners.into_iter().map(|(l, p)| serve(Arc::clone(&forward), l, p)));
+    let serve = listeners.into_iter().map(|(l, p)| Box::pin(serve(Arc::clone(&forward), l, p)));
     tokio::select! {
-        _ = serve => Ok(()),
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        (lost, ..) = futures::future::select_all(serve) => Err(lost),
+        _ = interrupt.recv() => Ok(()),
     }
 }
 
@@ -195,7 +206,8 @@ async fn listen(pair: &Pair, addresses: &[IpAddr]) -> Vec<(TcpListener, Pair)> {
     listeners
 }
 
-async fn serve(forward: Arc<Forward>, listener: TcpListener, pair: Pair) {
+/// Serves connections until one is lost, and says why that is the end.
+async fn serve(forward: Arc<Forward>, listener: TcpListener, pair: Pair) -> CliError {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
@@ -209,18 +221,17 @@ async fn serve(forward: Arc<Forward>, listener: TcpListener, pair: Pair) {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             },
-            Some(_) = connections.join_next() => {}
+            Some(ended) = connections.join_next() => if let Ok(Err(error)) = ended {
+                eprintln!("error: an error occurred forwarding {} -> {}: {}", pair.local, pair.remote, error.message());
+                return CliError::usage("lost connection to pod");
+            },
         }
     }
 }
 
-async fn handle(forward: &Forward, mut connection: TcpStream, pair: &Pair) {
-    if output::say(&format!("Handling connection for {}", pair.local)).is_err() {
-        return;
-    }
-    if let Err(error) = carry(forward, &mut connection, pair.remote).await {
-        eprintln!("error: an error occurred forwarding {} -> {}: {}", pair.local, pair.remote, error.message());
-    }
+async fn handle(forward: &Forward, mut connection: TcpStream, pair: &Pair) -> Result<()> {
+    output::say(&format!("Handling connection for {}", pair.local))?;
+    carry(forward, &mut connection, pair.remote).await
 }
 
 async fn carry(forward: &Forward, connection: &mut TcpStream, port: u16) -> Result<()> {
@@ -239,7 +250,7 @@ async fn carry(forward: &Forward, connection: &mut TcpStream, port: u16) -> Resu
             open(next).await?
         }
     };
-    let (Some(mut stream), failure) = (tunnel.take_stream(port), tunnel.take_error(port)) else {
+    let (Some(stream), failure) = (tunnel.take_stream(port), tunnel.take_error(port)) else {
         return Err(CliError::usage("no stream for the port"));
     };
     let failure = async {
@@ -250,12 +261,46 @@ async fn carry(forward: &Forward, connection: &mut TcpStream, port: u16) -> Resu
     };
     let mut failure = std::pin::pin!(failure);
     tokio::select! {
-        copied = copy_bidirectional(connection, &mut stream) => { copied?; }
+        biased;
         Some(message) = &mut failure => return Err(CliError::Usage(message)),
+        () = exchange(connection, stream) => {}
     }
-    drop(stream);
     tunnel.abort();
     Ok(())
+}
+
+/// Passes everything on in both directions. A connection that breaks is its client's affair, or the pod's, and no error of ours.
+async fn exchange(connection: &mut TcpStream, stream: impl AsyncRead + AsyncWrite) {
+    let (mut from_local, mut to_local) = connection.split();
+    let (mut from_pod, mut to_pod) = tokio::io::split(stream);
+    let (sent_all, watch) = tokio::sync::watch::channel(false);
+    let up = async {
+        let _broken = tokio::io::copy(&mut from_local, &mut to_pod).await;
+        sent_all.send_replace(true);
+        std::future::pending::<()>().await;
+    };
+    let down = async {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let mut watch = watch.clone();
+            let silence = async {
+                let _open = watch.wait_for(|sent| *sent).await.is_ok();
+                tokio::time::sleep(LAST_WORDS).await;
+            };
+            let read = tokio::select! {
+                read = from_pod.read(&mut buffer) => read,
+                () = silence => return,
+            };
+            let Some(bytes) = read.ok().and_then(|n| buffer.get(..n)).filter(|b| !b.is_empty()) else { return };
+            if to_local.write_all(bytes).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = up => {}
+        () = down => {}
+    }
 }
 
 #[cfg(test)]

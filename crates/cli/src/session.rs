@@ -2,7 +2,7 @@
 //!
 //! With a terminal at both ends ours is raw while the session lasts. Whatever ends it (the process, the connection, an error, a signal)
 //! the terminal is as it was before the command returns: [`Raw`] gives it back when it is dropped, and signals end the session by
-//! returning.
+//! returning, with exit code 1. A session that reads no terminal changes none, so signals may end it as they end any program.
 use crate::connect::Session;
 use crate::error::{CliError, Result};
 use futures::SinkExt as _;
@@ -39,30 +39,21 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// Whether there is a terminal to pass on.
-    pub fn terminal(&self) -> bool {
-        if self.tty && !std::io::stdin().is_terminal() {
-            if !self.quiet {
-                eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
-            }
+    /// Whether there is a terminal to pass on, if one is wanted. Without standard input there is none to speak of.
+    pub fn terminal(&self, wanted: bool) -> bool {
+        if !wanted || !self.stdin {
             return false;
         }
-        self.tty
+        let is_terminal = std::io::stdin().is_terminal();
+        if !is_terminal && !self.quiet {
+            eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
+        }
+        is_terminal
     }
 
     /// The container in this pod; a choice of ours is told.
     pub fn container_in(&self, pod: &Value) -> Result<String> {
-        let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-        let (container, note) =
-            crate::pods::container(pod, self.container.as_deref()).map_err(|error| match &self.container {
-                Some(wanted) => CliError::Status {
-                    code: 400,
-                    reason: "BadRequest".into(),
-                    message: format!("container {wanted} is not valid for pod {name}"),
-                    details: Value::Null,
-                },
-                None => error,
-            })?;
+        let (container, note) = crate::pods::container(pod, self.container.as_deref())?;
         if let Some(note) = note.filter(|_| !self.quiet) {
             eprintln!("{note}");
         }
@@ -110,7 +101,8 @@ impl Drop for Raw {
 }
 
 /// Passes everything on in both directions until the process has ended.
-pub async fn join(mut process: AttachedProcess) -> Result<()> {
+pub async fn join(mut process: AttachedProcess, streams: &Streams) -> Result<()> {
+    let reads_terminal = streams.stdin && std::io::stdin().is_terminal();
     let status = process.take_status();
     let (stdin, sizes) = (process.stdin(), process.terminal_size());
     let (stdout, stderr) = (process.stdout(), process.stderr());
@@ -148,7 +140,7 @@ pub async fn join(mut process: AttachedProcess) -> Result<()> {
         done = outputs => done?,
         () = input => {}
         () = resizes => {}
-        code = ended_by_signal() => return Err(CliError::Exit(code)),
+        () = ended_by_signal(), if reads_terminal => return Err(CliError::Exit(1)),
     }
     let status = match status {
         Some(status) => status.await,
@@ -187,8 +179,8 @@ async fn report_sizes(mut to: impl futures::Sink<TerminalSize> + Unpin) {
     }
 }
 
-/// 128 and the number of the signal that wants us gone.
-async fn ended_by_signal() -> u8 {
+/// Until a signal wants us gone (`k8s.io/kubectl/pkg/util/interrupt`).
+pub async fn ended_by_signal() {
     let wait = |kind: SignalKind| async move {
         match signal(kind) {
             Ok(mut signal) => signal.recv().await.is_some(),
@@ -196,9 +188,10 @@ async fn ended_by_signal() -> u8 {
         }
     };
     tokio::select! {
-        _ = wait(SignalKind::interrupt()) => 130,
-        _ = wait(SignalKind::terminate()) => 143,
-        _ = wait(SignalKind::hangup()) => 129,
+        _ = wait(SignalKind::interrupt()) => {}
+        _ = wait(SignalKind::terminate()) => {}
+        _ = wait(SignalKind::hangup()) => {}
+        _ = wait(SignalKind::quit()) => {}
     }
 }
 

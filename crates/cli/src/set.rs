@@ -28,6 +28,9 @@ pub struct Args {
     /// Every object of the type.
     #[arg(long)]
     all: bool,
+    /// Whose the changed fields are.
+    #[arg(long, default_value = "kubectl-set")]
+    field_manager: String,
 }
 
 pub async fn run(command: &Command, session: &Session) -> Result<()> {
@@ -97,7 +100,7 @@ async fn one(args: &Args, session: &Session, mode: Mode, pairs: &[(&str, &str)],
     let after = if mode == Mode::Client {
         target.object.clone()
     } else {
-        let path = format!("{}{}", target.path(), mode.query());
+        let path = format!("{}{}", target.path(), mode.query_as(&args.field_manager));
         session.patch(&path, "application/strategic-merge-patch+json", &patch).await?
     };
     args.output.result(&target.label(), &format!("image updated{}", mode.suffix()), &after)

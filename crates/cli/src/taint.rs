@@ -25,6 +25,9 @@ pub struct Args {
     /// A taint that is there may be replaced.
     #[arg(long)]
     overwrite: bool,
+    /// Whose the changed fields are.
+    #[arg(long, default_value = "kubectl-taint")]
+    field_manager: String,
 }
 
 pub async fn run(args: &Args, session: &Session) -> Result<()> {
@@ -122,7 +125,7 @@ async fn one(args: &Args, session: &Session, mode: Mode, changes: &[Change], nod
     after["spec"]["taints"] = taints.clone().into();
     if mode != Mode::Client {
         let patch = json!({"metadata": {"resourceVersion": node.object["metadata"]["resourceVersion"]}, "spec": {"taints": taints}});
-        let path = format!("{}{}", node.path(), mode.query());
+        let path = format!("{}{}", node.path(), mode.query_as(&args.field_manager));
         after = session.patch(&path, "application/merge-patch+json", &patch).await?;
     }
     args.output.result(&node.label(), &format!("{done}{}", mode.suffix()), &after)

@@ -1,6 +1,7 @@
 //! `rollout pause` and `rollout resume`.
 use super::Which;
 use crate::connect::Session;
+use crate::dry_run::Mode;
 use crate::error::{CliError, Result};
 use crate::output::Output;
 use serde_json::json;
@@ -11,6 +12,9 @@ pub struct Args {
     which: Which,
     #[command(flatten)]
     output: Output,
+    /// Whose the changed fields are.
+    #[arg(long, default_value = "kubectl-rollout")]
+    field_manager: String,
 }
 
 pub async fn run(args: &Args, session: &Session, pause: bool) -> Result<()> {
@@ -28,7 +32,8 @@ pub async fn run(args: &Args, session: &Session, pause: bool) -> Result<()> {
             continue;
         }
         let patch = json!({"spec": {"paused": pause.then_some(true)}});
-        let after = session.patch(&target.path(), "application/merge-patch+json", &patch).await?;
+        let path = format!("{}{}", target.path(), Mode::Real.query_as(&args.field_manager));
+        let after = session.patch(&path, "application/merge-patch+json", &patch).await?;
         args.output.result(&target.label(), done, &after)?;
     }
     if errors.is_empty() { Ok(()) } else { Err(CliError::Many(errors)) }
