@@ -1,7 +1,8 @@
 """Runs `port-forward` and sends bytes through it: prints what came back, what the command said, and how it ended.
 
 forward.py CONNECTIONS BYTES ENDING COMMAND...: CONNECTIONS at the same time, each sends BYTES and must get them back from an echo server.
-ENDING is a signal's name, or a command line that ends the forwarding by what it does to the pod; then one more connection is tried.
+ENDING is a signal's name, `nothing` when the first connection ends it all, or a command line that ends the forwarding by what it does to
+the pod; then one more connection is tried.
 """
 import hashlib
 import re
@@ -22,14 +23,25 @@ rest.start()
 results = []
 
 
+def send(there, data):
+    try:
+        there.sendall(data)
+        there.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # The other side has gone: what came back tells.
+
+
 def exchange(number):
     sent = hashlib.shake_256(bytes([number])).digest(int(size))
     with socket.create_connection(("127.0.0.1", int(port[1])), timeout=15) as there:
-        sender = threading.Thread(target=lambda: (there.sendall(sent), there.shutdown(socket.SHUT_WR)))
+        sender = threading.Thread(target=send, args=(there, sent))
         sender.start()
         got = bytearray()
-        while data := there.recv(65536):
-            got += data
+        try:
+            while data := there.recv(65536):
+                got += data
+        except ConnectionResetError:
+            pass
         sender.join()
     results.append("the same" if got == sent else f"{len(got)} of {len(sent)} bytes")
 
@@ -40,14 +52,14 @@ if port:
     [t.join() for t in threads]
     if hasattr(signal, ending):
         child.send_signal(getattr(signal, ending))
-    else:
+    elif ending != "nothing":
         subprocess.run(ending, shell=True, check=True, stdout=subprocess.DEVNULL)
         try:
             with socket.create_connection(("127.0.0.1", int(port[1])), timeout=15) as there:
                 there.sendall(b"x")
-                print("after it:", there.recv(1))
-        except OSError as error:
-            print("after it:", type(error).__name__)
+                print("after it:", there.recv(1) or "closed")
+        except ConnectionResetError:
+            print("after it: closed")
 status = child.wait()
 limit.cancel()
 rest.join()

@@ -3,8 +3,8 @@
 parity.py KUBECTL OURS LINES [REGEX]: only lines that match REGEX, and with their differences printed whole.
 
 Ages, times and what differs between any two runs are made the same. Lines below `## write` run in a namespace for each (par-a, par-b), the
-others see the same objects; below `## write together` both run at the same time. `~` at the beginning of a line: only exit code and whether
-something was said are compared.
+others see the same objects. Below `## write together` both run at the same time, and so do the sections that begin with `#`. `~` at the
+beginning of a line: only exit code and whether something was said are compared.
 """
 import concurrent.futures
 import difflib
@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 real, ours, lines, *only = sys.argv[1:]
 NOISE = [
@@ -32,6 +33,10 @@ NOISE = [
     (re.compile(r"E\d{4} .*\n"), ""),
     (re.compile(r"error: an error occurred forwarding .*\n"), ""),
 ]
+# Seconds after which a line is named: a test should not wait for nothing.
+SLOW = 10
+# Sections at the same time.
+SECTIONS = 4
 
 
 def run(program, line, namespace):
@@ -58,7 +63,7 @@ def plain(text):
     return text
 
 
-def compare(line, writes):
+def compare(line, writes, together):
     loose = line.startswith("~")
     line = line.lstrip("~ ")
     both = [(real, line, "par-a" if writes else "par"), (ours, line, "par-b" if writes else "par")]
@@ -69,6 +74,20 @@ def compare(line, writes):
     else:
         same = theirs[0] == mine[0] and plain(theirs[1]) == plain(mine[1]) and plain(theirs[2]) == plain(mine[2])
     return same, theirs, mine
+
+
+def judge(section):
+    """All lines of a section, one after the other: what came of each, and how long it took."""
+    results = []
+    for line, writes, together in section:
+        began = time.monotonic()
+        # An age that turns into another between the two runs moves columns: look again.
+        for _ in range(1 if writes else 3):
+            result = compare(line, writes, together)
+            if result[0]:
+                break
+        results.append((line, time.monotonic() - began, *result))
+    return results
 
 
 def show(line, theirs, mine):
@@ -88,23 +107,25 @@ nodes = {"par": "hollow-0", "par-a": "hollow-1", "par-b": "hollow-2"}
 if "NODE" in os.environ:
     nodes = dict.fromkeys(nodes, os.environ["NODE"])
 configs = {namespace: configure(namespace) for namespace in ("par", "par-a", "par-b")}
-passed, failed, writes, together = 0, 0, False, False
+sections, writes, together = [[]], False, False
 for line in open(lines, encoding="utf-8"):
     line = line.rstrip("\n")
     if line.startswith("## write"):
         writes, together = True, line == "## write together"
-    if not line or line.startswith("#") or (only and not re.search(only[0], line)):
-        continue
-    # An age that turns into another between the two runs moves columns: look again.
-    for attempt in range(1 if writes else 3):
-        same, theirs, mine = compare(line, writes)
+    if together and line.startswith("#"):
+        sections.append([])
+    if line and not line.startswith("#") and (not only or re.search(only[0], line)):
+        sections[-1].append((line, writes, together))
+passed, failed = 0, 0
+with concurrent.futures.ThreadPoolExecutor(SECTIONS) as pool:
+    for line, seconds, same, theirs, mine in (result for results in pool.map(judge, sections) for result in results):
+        if seconds > SLOW:
+            print(f"took {seconds:.0f} s: {line}")
         if same:
-            break
-    if same:
-        passed += 1
-    else:
-        failed += 1
-        show(line, theirs, mine)
+            passed += 1
+        else:
+            failed += 1
+            show(line, theirs, mine)
 shutil.rmtree(work)
 print(f"{passed} passed, {failed} failed")
 sys.exit(1 if failed else 0)

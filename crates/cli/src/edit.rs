@@ -100,13 +100,13 @@ async fn rounds(args: &Args, session: &Session, mut items: Vec<Item>) -> Result<
         let body: String = edited.lines().filter(|l| !l.starts_with('#')).map(|l| format!("{l}\n")).collect();
         if let Err(error) = opened {
             // Whatever became of the editor: what was typed in it stays.
-            return Err(if body == original { forget(&file, error)? } else { keep(&file, error) });
+            return Err(if same(&body, &original) { forget(&file, error)? } else { keep(&file, error) });
         }
-        if body == text && !problems.is_empty() {
+        if same(&body, &text) && !problems.is_empty() {
             return Err(keep(&file, CliError::usage("Edit cancelled, no valid changes were saved.")));
         }
         let is_empty = body.trim().is_empty();
-        if is_empty || body == original {
+        if is_empty || same(&body, &original) {
             std::fs::remove_file(&file)?;
             eprintln!("Edit cancelled, {}.", if is_empty { "saved file was empty" } else { "no changes made" });
             return Ok(());
@@ -118,6 +118,11 @@ async fn rounds(args: &Args, session: &Session, mut items: Vec<Item>) -> Result<
             return Ok(());
         }
     }
+}
+
+/// Whether two texts say the same: other blanks and another order of fields change nothing.
+fn same(a: &str, b: &str) -> bool {
+    a == b || matches!((isopod_api::yaml::parse(a), isopod_api::yaml::parse(b)), (Ok(a), Ok(b)) if a == b)
 }
 
 /// One object as itself, several as a List.
