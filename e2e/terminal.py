@@ -52,7 +52,8 @@ while True:
     done, code = os.waitpid(child, os.WNOHANG)
     if done:
         status = os.waitstatus_to_exitcode(code)
-# How a shell draws its line depends on when it is asked to.
+# How, and how often, a shell draws its line depends on when keys arrive.
 text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", shown.decode(errors="replace"))
-sys.stdout.write(text.replace("\r\n", "\n").replace("\r", ""))
+text = re.sub(r"(/ # \s*)+", "/ # ", text)
+sys.stdout.write(re.sub(r"[\r\n]+", "\n", text).lstrip("\n"))
 print(f"\nexit code {status}, terminal {'as before' if termios.tcgetattr(slave) == before else 'CHANGED'}")

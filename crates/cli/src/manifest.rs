@@ -115,7 +115,8 @@ pub fn parse(text: &[u8], name: &str) -> Result<Vec<Value>> {
     Ok(objects)
 }
 
-/// Where an object from a file belongs. A namespace given by flag must not contradict the file.
+/// Where an object from a file belongs; from then on it names its namespace itself, as kubectl has it (also in what was applied last). A
+/// namespace given by flag must not contradict the file.
 pub async fn target(object: &Value, session: &Session, resources: &Resources) -> Result<Target> {
     let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
     let resource =
@@ -134,7 +135,11 @@ pub async fn target(object: &Value, session: &Session, resources: &Resources) ->
             session.namespace
         )));
     }
-    Ok(Target::from_object(resource, object.clone(), &session.namespace))
+    let mut object = object.clone();
+    if resource.namespaced && own.is_empty() && object["metadata"].is_object() {
+        object["metadata"]["namespace"] = session.namespace.clone().into();
+    }
+    Ok(Target::from_object(resource, object, &session.namespace))
 }
 
 #[cfg(test)]
