@@ -286,7 +286,8 @@ async fn everything_is_bounded() {
     // Half of the grace period of 20 s is for draining, half of that for proxies.
     let (said, took) = world.drain(&web()).await.unwrap();
     assert_eq!(said, ["draining: waiting for the proxy of a"]);
-    assert!(took >= Duration::from_secs(5) && took < Duration::from_millis(5_200), "{took:?}");
+    // And it may go on sending connections: only a pause of a second is quiet.
+    assert!(took >= Duration::from_secs(6) && took < Duration::from_millis(6_200), "{took:?}");
     world.traffic(0, 2);
     let (said, took) = world.drain(&web()).await.unwrap();
     assert_eq!(said.last().unwrap(), "drain timed out after 10s with 2 connections");
