@@ -54,6 +54,9 @@ pub fn run(args: &Args) -> Result<()> {
         bail!("tests failed in the virtual machine:\n{log}");
     }
     let ran = log.lines().filter(|line| line.starts_with("test ") && !line.starts_with("test result")).count();
+    if ran == 0 {
+        bail!("no test has {:?} in its name", args.filter.as_deref().unwrap_or_default());
+    }
     println!("{ran} tests passed on cgroup v2");
     Ok(())
 }
