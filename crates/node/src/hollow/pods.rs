@@ -89,6 +89,12 @@ impl Pods {
         match self.tracked.get_mut(key) {
             Some(tracked) => tracked.pod = Arc::clone(pod),
             None => {
+                // What it has is its own before any other pod is given one: this agent may have just been started.
+                let has_one = pod.status.as_ref().is_some_and(|s| s.pod_ip.is_some());
+                let pool = usize::try_from(node).ok().and_then(|i| self.pools.get_mut(i));
+                if let Some(pool) = pool.filter(|_| has_one) {
+                    addresses(pod, &uid, node, pool);
+                }
                 let orders = Orders::of(pod);
                 let state = State::first(pod, &orders, now);
                 let pod = Arc::clone(pod);
