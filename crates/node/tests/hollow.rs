@@ -279,6 +279,23 @@ fn a_restart_of_the_agent_changes_nothing() {
     assert_eq!(pod.status.unwrap().pod_ip, ip);
 }
 
+/// A new agent looks at a pod without an address before one that has the first of the node's.
+#[test]
+fn a_restart_of_the_agent_gives_no_address_away() {
+    let mut pods = Pods::new(vec!["hollow-0".to_owned()]);
+    let fresh = pod(json!({"metadata": {"name": "a", "uid": "a"}}));
+    let old = pod(json!({"metadata": {"name": "b", "uid": "b"}, "status": {"podIP": "10.128.0.1"}}));
+    for (name, pod) in [("a", fresh), ("b", old)] {
+        pods.observe(&Key::new("default", name), Some(&Arc::new(pod)), at(0));
+    }
+    let addresses = pods.due(at(0), 10).into_iter().map(|write| match write.action {
+        Action::Status(status) => (write.uid, status.pod_ip.unwrap()),
+        other => panic!("{other:?}"),
+    });
+    let expected = [("a", "10.128.0.2"), ("b", "10.128.0.1")].map(|(uid, ip)| (uid.to_owned(), ip.to_owned()));
+    assert_eq!(addresses.collect::<Vec<_>>(), expected);
+}
+
 /// A write that fails is made again; one under way is not made twice; one that was made is not made again before the watch shows it.
 #[test]
 fn writes_are_made_once() {
