@@ -2,14 +2,11 @@
 //! is full.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails panics")]
 mod lab;
-use isopod_network::contract::{
-    Endpoint, PodNetwork, PortName, Protocol, ServicePath, ServicePort, ServiceTable, Sockets,
-};
+use isopod_network::contract::{PodNetwork, ServicePath, Sockets};
 use isopod_network::drain::SocketDiag;
 use isopod_network::service::Services;
 use lab::{Machine, PATIENCE, Pod};
 use nix::sys::socket::{Backlog, listen};
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -25,26 +22,6 @@ fn narrow(pod: &Pod) -> TcpListener {
     })
 }
 
-fn service(pod: &Pod) -> ServiceTable {
-    let name =
-        PortName { namespace: "default".into(), service: "web".into(), port: String::new(), protocol: Protocol::Tcp };
-    let there = Endpoint { address: pod.at(8080), local: true, ready: true, serving: true, terminating: false };
-    let port = ServicePort {
-        cluster_ips: vec![VIP.0.into()],
-        port: VIP.1,
-        node_port: None,
-        external_ips: vec![],
-        load_balancer_ips: vec![],
-        load_balancer_source_ranges: vec![],
-        affinity: None,
-        internal_local: false,
-        external_local: false,
-        proxy: None,
-        endpoints: vec![there],
-    };
-    ServiceTable { ports: BTreeMap::from([(name, port)]) }
-}
-
 fn until(what: &str, done: impl Fn() -> bool) {
     let start = Instant::now();
     while !done() {
@@ -58,7 +35,7 @@ fn a_syn_that_a_full_queue_dropped_is_on_its_way_until_it_is_repeated() {
     let machine = Machine::new("syn");
     let pod = machine.pod("one");
     let services = machine.host.run(|| Services::open(&machine.config, machine.links.node_address())).unwrap();
-    machine.host.block_on(services.program(&service(&pod))).unwrap();
+    machine.host.block_on(services.program(&lab::web(VIP.0.into(), &[&pod]))).unwrap();
     let listener = narrow(&pod);
     let coming = |port| machine.host.block_on(SocketDiag.on_the_way(pod.address.into(), &[port])).unwrap();
     assert_eq!(coming(8080), 0);

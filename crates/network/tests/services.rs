@@ -7,7 +7,7 @@ use isopod_network::contract::{
 };
 use isopod_network::pod::Links;
 use isopod_network::service::Services;
-use lab::{Machine, Namespace, Pod, ask_udp};
+use lab::{Machine, Namespace, Pod, ask_udp, ready};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
@@ -21,25 +21,8 @@ fn name(service: &str, protocol: Protocol) -> PortName {
     PortName { namespace: "default".into(), service: service.into(), port: String::new(), protocol }
 }
 
-/// A ClusterIP Service on port 80.
 fn port(cluster_ip: &str, endpoints: Vec<Endpoint>) -> ServicePort {
-    ServicePort {
-        cluster_ips: vec![cluster_ip.parse().unwrap()],
-        port: 80,
-        node_port: None,
-        external_ips: vec![],
-        load_balancer_ips: vec![],
-        load_balancer_source_ranges: vec![],
-        affinity: None,
-        internal_local: false,
-        external_local: false,
-        proxy: None,
-        endpoints,
-    }
-}
-
-fn ready(pod: &Pod) -> Endpoint {
-    Endpoint { address: pod.at(8080), local: true, ready: true, serving: true, terminating: false }
+    lab::port(cluster_ip.parse().unwrap(), endpoints)
 }
 
 fn elsewhere(pod: &Pod) -> Endpoint {

@@ -2,13 +2,10 @@
 //! requests under rolling updates.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails panics")]
 mod lab;
-use isopod_network::contract::{
-    Endpoint, PodNetwork, PortName, Protocol, ServicePath, ServicePort, ServiceTable, Sockets,
-};
+use isopod_network::contract::{PodNetwork, ServicePath, ServiceTable, Sockets};
 use isopod_network::drain::SocketDiag;
 use isopod_network::service::Services;
 use lab::{Machine, Pod};
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,24 +15,7 @@ const VIP: ([u8; 4], u16) = ([10, 78, 0, 20], 80);
 const CLIENTS: usize = 3;
 
 fn service(pods: &[&Pod]) -> ServiceTable {
-    let name =
-        PortName { namespace: "default".into(), service: "web".into(), port: String::new(), protocol: Protocol::Tcp };
-    let endpoint =
-        |pod: &&Pod| Endpoint { address: pod.at(8080), local: true, ready: true, serving: true, terminating: false };
-    let port = ServicePort {
-        cluster_ips: vec![VIP.0.into()],
-        port: VIP.1,
-        node_port: None,
-        external_ips: vec![],
-        load_balancer_ips: vec![],
-        load_balancer_source_ranges: vec![],
-        affinity: None,
-        internal_local: false,
-        external_local: false,
-        proxy: None,
-        endpoints: pods.iter().map(endpoint).collect(),
-    };
-    ServiceTable { ports: BTreeMap::from([(name, port)]) }
+    lab::web(VIP.0.into(), pods)
 }
 
 fn ask() -> std::io::Result<()> {

@@ -31,7 +31,7 @@ const PROTO_SOURCE: u16 = 2;
 const PROTO_DESTINATION: u16 = 3;
 /// `include/uapi/linux/netfilter/nf_conntrack_tcp.h`: a SYN was sent and nothing came back.
 const SYN_SENT: u8 = 1;
-/// Both sides said good-bye, and somebody reset it.
+/// Both sides have said good-bye, or one has reset it: it has ended.
 const TIME_WAIT: u8 = 7;
 const CLOSE: u8 = 8;
 /// How long the kernel keeps such a flow after its last packet, in seconds: a setting, and its default.

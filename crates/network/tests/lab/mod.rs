@@ -1,9 +1,12 @@
 //! Network namespaces made by the test: a machine that has nothing but loopback, pods, and somebody outside. No uplink: nothing
 //! leaves them. They live as long as their file is open.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
-use isopod_network::contract::{Attachment, HostPort, PodNetwork};
+use isopod_network::contract::{
+    Attachment, Endpoint, HostPort, PodNetwork, PortName, Protocol, ServicePort, ServiceTable,
+};
 use isopod_network::pod::{Links, NetworkConfig};
 use nix::sched::{CloneFlags, setns, unshare};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -214,4 +217,34 @@ impl Pod {
     pub fn at(&self, port: u16) -> SocketAddr {
         (self.address, port).into()
     }
+}
+
+/// Takes new connections on 8080, on this node.
+pub fn ready(pod: &Pod) -> Endpoint {
+    Endpoint { address: pod.at(8080), local: true, ready: true, serving: true, terminating: false }
+}
+
+/// A ClusterIP Service on port 80.
+pub fn port(cluster_ip: IpAddr, endpoints: Vec<Endpoint>) -> ServicePort {
+    ServicePort {
+        cluster_ips: vec![cluster_ip],
+        port: 80,
+        node_port: None,
+        external_ips: vec![],
+        load_balancer_ips: vec![],
+        load_balancer_source_ranges: vec![],
+        affinity: None,
+        internal_local: false,
+        external_local: false,
+        proxy: None,
+        endpoints,
+    }
+}
+
+/// One Service `web` with these pods.
+pub fn web(cluster_ip: IpAddr, pods: &[&Pod]) -> ServiceTable {
+    let name =
+        PortName { namespace: "default".into(), service: "web".into(), port: String::new(), protocol: Protocol::Tcp };
+    let endpoints = pods.iter().map(|pod| ready(pod)).collect();
+    ServiceTable { ports: BTreeMap::from([(name, port(cluster_ip, endpoints))]) }
 }
