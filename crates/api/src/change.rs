@@ -2,8 +2,8 @@
 //!
 //! `kubectl rollout history` reads `kubernetes.io/change-cause` from ReplicaSets. When nobody set one, the controller fills it in, and it
 //! needs to know who asked and how, which only the API server sees. So the API server keeps a [`Record`] on the Deployment, written in
-//! the transaction that changes the template: it survives restarts, and a change never stands without its author. (A new Deployment
-//! gets none: it reads back as it was made.) It is the API server's own (nobody else's write changes it; it is no field of anybody's in `managedFields`) and is not copied to ReplicaSets.
+//! the transaction that changes the template: it survives restarts, and a change never stands without its author. (The answer to a create
+//! leaves it out: it says what was made.) It is the API server's own (nobody else's write changes it; it is no field of anybody's in `managedFields`) and is not copied to ReplicaSets.
 //!
 //! A filled-in cause stands on the ReplicaSet together with [`AUTOMATIC_CAUSE`], a copy of its text: only while both are equal is it
 //! automatic. A person who writes another cause, on the ReplicaSet or the Deployment, thereby makes it hers; and what `kubectl rollout undo`

@@ -1,6 +1,7 @@
 //! ChangeRecord, a plugin of isopod's own: who last changed a Deployment's pod template, noted on it in the same transaction
 //! ([`isopod_api::change`]), so that a revision can say why it was made. The record is the server's: what anybody else writes there
-//! is put back. A new Deployment gets no note, so that it reads back as it was made. Nor can the note of an automatic rollback be lost by a client that writes annotations wholesale (PUT, `kubectl rollout undo`).
+//! is put back. The answer to a create does not show it ([`conceal`]), so that it says what was asked for. Nor can
+//! the note of an automatic rollback be lost by a client that writes annotations wholesale (PUT, `kubectl rollout undo`).
 use super::{Admission, Attributes, Operation};
 use async_trait::async_trait;
 use isopod_api::catalogue::Object;
@@ -35,7 +36,7 @@ impl Admission for ChangeRecord {
         let old = old.and_then(|o| o.downcast::<Deployment>());
         let Some(new) = object.downcast_mut::<Deployment>() else { return Ok(()) };
         let before = old.map(|d| &d.metadata);
-        let changed = a.subresource.is_empty() && old.is_some_and(|d| d.spec.template != new.spec.template);
+        let changed = a.subresource.is_empty() && old.is_none_or(|d| d.spec.template != new.spec.template);
         change::drop_copied(&mut new.metadata.annotations);
         let noted = before.and_then(|m| value(m, CHANGED_BY));
         // A trial run shows what the person's change is, and no more (`kubectl diff`).
@@ -51,6 +52,17 @@ impl Admission for ChangeRecord {
         }
         Ok(())
     }
+}
+
+/// Takes the note of its author out of a new Deployment that is about to be answered; whether there was one.
+pub(crate) fn conceal(object: &mut dyn Object) -> bool {
+    let Some(new) = object.downcast_mut::<Deployment>() else { return false };
+    let Some(all) = &mut new.metadata.annotations else { return false };
+    let noted = all.remove(CHANGED_BY).is_some();
+    if all.is_empty() {
+        new.metadata.annotations = None;
+    }
+    noted
 }
 
 fn value(meta: &ObjectMeta, key: &str) -> Option<String> {

@@ -9,6 +9,7 @@ mod quota;
 pub mod rules;
 
 pub use change_record::ChangeRecord;
+pub(crate) use change_record::conceal;
 pub use lifecycle::NamespaceLifecycle;
 pub use plugins::place;
 

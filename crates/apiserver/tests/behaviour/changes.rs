@@ -48,9 +48,13 @@ async fn the_author_of_a_template_is_noted_with_it() {
     let made = api.post(&format!("{DEPLOYMENTS}?fieldManager=helm"), &forged).await.json();
     assert!(made["metadata"]["annotations"].as_object().is_none_or(|a| a.is_empty()), "made as it was sent: {made}");
 
+    let stored = api.get(&format!("{DEPLOYMENTS}/web")).await.json();
+    assert_eq!(noted(&stored), "kubernetes-admin helm");
+    assert_eq!(stored["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+
     // Until it is a revision, edits gather; what changes no template is no edit, nor is a trial run.
     let set = patch(&api, "kubectl set image", "", &image("y")).await;
-    assert_eq!(noted(&set), "kubernetes-admin kubectl set image");
+    assert_eq!(noted(&set), "kubernetes-admin helm; kubernetes-admin kubectl set image");
     let scaled = patch(&api, "kubectl scale", "", &json!({"spec": {"replicas": 3}})).await;
     assert_eq!(noted(&scaled), noted(&set));
     let tried = patch(&api, "kubectl diff", "?dryRun=All", &image("z")).await;
