@@ -202,8 +202,11 @@ async fn services(
     let (client, mirrors) = (around.client.clone(), around.reflectors.clone());
     let (node, told) = (name.to_owned(), programmed.clone());
     until_the_end(parts, around, async move { services::publish(&node, client, &mirrors, told).await });
-    let (node, mirrors, links) = (name.to_owned(), around.reflectors.clone(), Arc::clone(links));
-    until_the_end(parts, around, async move { services::peers::follow(&node, &mirrors, &links).await });
+    let (node, mirrors, routed) = (name.to_owned(), around.reflectors.clone(), Arc::clone(links));
+    until_the_end(parts, around, async move { services::peers::follow(&node, &mirrors, &routed).await });
+    let (node, mirrors, fenced) = (name.to_owned(), around.reflectors.clone(), Arc::clone(links));
+    let told = programmed.clone();
+    until_the_end(parts, around, async move { services::fence::follow(&node, &mirrors, &fenced, told).await });
     Ok(programmed)
 }
 

@@ -23,6 +23,21 @@ pub struct Entry {
     pub host_ports: Vec<HostPort>,
 }
 
+/// Which addresses rest.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rest {
+    /// Seconds of the wall clock.
+    pub now: u64,
+    /// Those given back at this time or later rest however long it is ago.
+    pub from: Option<u64>,
+}
+
+impl Rest {
+    fn holds(self, given_back: u64) -> bool {
+        self.now.saturating_sub(given_back) < REST_SECONDS || self.from.is_some_and(|from| given_back >= from)
+    }
+}
+
 /// The book. Times are seconds of the wall clock, given by the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -61,11 +76,11 @@ impl Book {
     }
 
     /// Gives the pod an address and its host ports; the same pod gets the same address again.
-    pub fn take(&mut self, range: Range, uid: &str, pod: &str, ports: &[HostPort], now: u64) -> Result<Ipv4Addr> {
+    pub fn take(&mut self, range: Range, uid: &str, pod: &str, ports: &[HostPort], rest: Rest) -> Result<Ipv4Addr> {
         self.check_ports(uid, ports)?;
         let address = match self.pods.get(uid) {
             Some(entry) if range.contains(entry.address) => entry.address,
-            _ => self.free(range, now).ok_or_else(|| NetworkError::Exhausted { range: range.to_string() })?,
+            _ => self.free(range, rest).ok_or_else(|| NetworkError::Exhausted { range: range.to_string() })?,
         };
         self.resting.remove(&address);
         self.last = Some(address);
@@ -74,15 +89,15 @@ impl Book {
     }
 
     /// The pod is gone: its address rests.
-    pub fn give_back(&mut self, uid: &str, now: u64) -> Option<Entry> {
+    pub fn give_back(&mut self, uid: &str, rest: Rest) -> Option<Entry> {
         let entry = self.pods.remove(uid)?;
-        self.resting.retain(|_, since| now.saturating_sub(*since) < REST_SECONDS);
-        self.resting.insert(entry.address, now);
+        self.resting.retain(|_, since| rest.holds(*since));
+        self.resting.insert(entry.address, rest.now);
         Some(entry)
     }
 
     /// The first address behind the last one given out that nobody has and that has rested; else the one that rests longest.
-    fn free(&self, range: Range, now: u64) -> Option<Ipv4Addr> {
+    fn free(&self, range: Range, rest: Rest) -> Option<Ipv4Addr> {
         let taken: std::collections::BTreeSet<Ipv4Addr> = self.pods.values().map(|entry| entry.address).collect();
         let length = range.len();
         // The last address of a range is its broadcast address by old habit: some programs refuse to talk to it.
@@ -96,7 +111,7 @@ impl Book {
                 continue;
             }
             match self.resting.get(&address) {
-                Some(since) if now.saturating_sub(*since) < REST_SECONDS => {
+                Some(since) if rest.holds(*since) => {
                     if longest.is_none_or(|(other, _)| *since < other) {
                         longest = Some((*since, address));
                     }
@@ -142,7 +157,11 @@ mod tests {
     }
 
     fn take(book: &mut Book, range: Range, uid: &str, now: u64) -> Result<Ipv4Addr> {
-        book.take(range, uid, &format!("default/{uid}"), &[], now)
+        book.take(range, uid, &format!("default/{uid}"), &[], at(now))
+    }
+
+    fn at(now: u64) -> Rest {
+        Rest { now, from: None }
     }
 
     #[test]
@@ -154,13 +173,30 @@ mod tests {
         assert!(matches!(take(&mut book, range, "p5", 0), Err(NetworkError::Exhausted { .. })));
         assert_eq!(take(&mut book, range, "p3", 0).unwrap().octets()[3], 5, "the same pod, the same address");
         for (uid, when) in [("p1", 10), ("p0", 20), ("p2", 30)] {
-            book.give_back(uid, when);
+            book.give_back(uid, at(when));
         }
         // nothing has rested: the one that rests longest is taken
         assert_eq!(take(&mut book, range, "p6", 31).unwrap().octets()[3], 3);
         // .2 has rested since 20, .4 since 30: at 141 only .2 is fresh, though the search starts behind .3
         assert_eq!(take(&mut book, range, "p7", 20 + REST_SECONDS).unwrap().octets()[3], 2);
-        assert_eq!(book.give_back("nobody", 1), None);
+        assert_eq!(book.give_back("nobody", at(1)), None);
+    }
+
+    #[test]
+    fn addresses_rest_while_a_node_is_cut_off() {
+        let (mut book, range) = (Book::default(), range("10.1.0.0/29"));
+        for n in 0..5 {
+            take(&mut book, range, &format!("p{n}"), 0).unwrap();
+        }
+        let cut_off = |now| Rest { now, from: Some(100) };
+        let take = |book: &mut Book, uid: &str, rest| book.take(range, uid, uid, &[], rest).unwrap().octets()[3];
+        book.give_back("p0", at(99));
+        book.give_back("p1", cut_off(100));
+        book.give_back("p2", cut_off(5_000));
+        assert_eq!(book.resting.keys().map(|a| a.octets()[3]).collect::<Vec<_>>(), [3, 4], "p0's has rested");
+        assert_eq!(take(&mut book, "new", cut_off(9_000)), 2);
+        assert_eq!(take(&mut book, "more", cut_off(9_000)), 3, "no other is free: the one that rests longest");
+        assert_eq!(take(&mut book, "most", at(9_000)), 4);
     }
 
     #[test]
@@ -172,9 +208,9 @@ mod tests {
             container_port: 80,
             protocol,
         };
-        book.take(range, "a", "default/a", &[port(None, 80, Protocol::Tcp)], 0).unwrap();
-        book.take(range, "b", "default/b", &[port(Some("127.0.0.1"), 81, Protocol::Tcp)], 0).unwrap();
-        let ask = |wanted: HostPort| match book.clone().take(range, "c", "default/c", &[wanted], 0) {
+        book.take(range, "a", "default/a", &[port(None, 80, Protocol::Tcp)], at(0)).unwrap();
+        book.take(range, "b", "default/b", &[port(Some("127.0.0.1"), 81, Protocol::Tcp)], at(0)).unwrap();
+        let ask = |wanted: HostPort| match book.clone().take(range, "c", "default/c", &[wanted], at(0)) {
             Ok(_) => "ok".to_owned(),
             Err(error) => error.to_string(),
         };
@@ -182,7 +218,7 @@ mod tests {
         assert_eq!(ask(port(None, 80, Protocol::Udp)), "ok");
         assert_eq!(ask(port(Some("0.0.0.0"), 81, Protocol::Tcp)), "host port 81/Tcp is taken by pod default/b");
         assert_eq!(ask(port(Some("10.0.0.1"), 81, Protocol::Tcp)), "ok");
-        book.take(range, "a", "default/a", &[port(None, 80, Protocol::Tcp)], 0).expect("its own port is no clash");
+        book.take(range, "a", "default/a", &[port(None, 80, Protocol::Tcp)], at(0)).expect("its own port is no clash");
     }
 
     #[test]
@@ -192,7 +228,7 @@ mod tests {
         let mut book = Book::read(&path).unwrap();
         take(&mut book, range("10.1.0.0/24"), "a", 5).unwrap();
         take(&mut book, range("10.1.0.0/24"), "b", 5).unwrap();
-        book.give_back("a", 7);
+        book.give_back("a", at(7));
         book.write(&path).unwrap();
         assert_eq!(Book::read(&path).unwrap(), book);
         std::fs::write(&path, "{").unwrap();
@@ -214,7 +250,7 @@ mod tests {
                     let full = book.pods.len() == capacity;
                     prop_assert_eq!(take(&mut book, range, &uid, now).is_ok(), known || !full);
                 } else {
-                    book.give_back(&uid, now);
+                    book.give_back(&uid, at(now));
                 }
                 let mut all: Vec<_> = book.pods.values().map(|entry| entry.address).collect();
                 prop_assert!(all.iter().all(|a| range.place(*a).is_some_and(|p| p >= 2 && p < range.len() - 1)));

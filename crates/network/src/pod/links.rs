@@ -1,5 +1,5 @@
 //! [`Links`]: the pod network of one node.
-use super::addresses::{Book, Entry};
+use super::addresses::{Book, Entry, Rest};
 use super::config::{NetworkConfig, Range};
 use super::firewall;
 use super::kernel::Rtnetlink;
@@ -37,6 +37,14 @@ struct State {
     firewall: Table,
     netfilter: Socket,
     reaper: Reaper,
+    /// See [`Links::rest_from`].
+    rest_from: Option<u64>,
+}
+
+impl State {
+    fn rest(&self) -> Rest {
+        Rest { now: seconds(SystemTime::now()), from: self.rest_from }
+    }
 }
 
 impl Links {
@@ -60,7 +68,7 @@ impl Links {
         let found = config.node_address.or(uplink.as_ref().map(|uplink| uplink.address));
         let node_address = found.unwrap_or_else(|| config.bridge_address());
         let mtu = uplink.map_or(1500, |uplink| uplink.link.mtu);
-        let state = State { book, net, firewall, netfilter, reaper };
+        let state = State { book, net, firewall, netfilter, reaper, rest_from: None };
         Ok(Self { inner: Arc::new(Inner { config, node_address, mtu, state: Mutex::new(state) }) })
     }
 
@@ -85,6 +93,12 @@ impl Links {
     /// Where the pods of other nodes are: their ranges, and the addresses of the nodes, which must be neighbours of this one.
     pub async fn set_peers(&self, peers: Vec<(Range, Ipv4Addr)>) -> Result<()> {
         self.blocking(move |inner| plumb::set_peers(&inner.config, &mut inner.state.lock().net, &peers)).await
+    }
+
+    /// Addresses given back at this time or later are not given out again as long as any other is free, until this is called with
+    /// another time or none: somebody whose rules are old may send connections there.
+    pub fn rest_from(&self, since: Option<SystemTime>) {
+        self.inner.state.lock().rest_from = since.map(seconds);
     }
 
     pub fn config(&self) -> &NetworkConfig {
@@ -125,9 +139,10 @@ impl Inner {
     /// the same pod finds again.
     fn attach(&self, pod: &Attachment) -> Result<IpAddr> {
         let mut state = self.state.lock();
+        let rest = state.rest();
         let State { book, net, firewall, netfilter, .. } = &mut *state;
         let before = book.pods.get(&pod.uid).cloned();
-        let address = book.take(self.config.pod_cidr, &pod.uid, &pod.pod, &pod.host_ports, seconds())?;
+        let address = book.take(self.config.pod_cidr, &pod.uid, &pod.pod, &pod.host_ports, rest)?;
         let entry = book.pods.get(&pod.uid);
         if before.as_ref() != entry {
             book.write(&book_path(&self.config))?;
@@ -154,9 +169,10 @@ impl Inner {
             tracing::warn!(%error, %address, "tracked connections to a pod that is gone stay until they time out");
         }
         let mut state = self.state.lock();
+        let rest = state.rest();
         let State { book, net, reaper, .. } = &mut *state;
         plumb::disconnect(&self.config, net, address, reaper)?;
-        book.give_back(uid, seconds());
+        book.give_back(uid, rest);
         book.write(&book_path(&self.config))
     }
 }
@@ -190,6 +206,6 @@ fn book_path(config: &NetworkConfig) -> PathBuf {
     config.state_dir.join("addresses.json")
 }
 
-fn seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

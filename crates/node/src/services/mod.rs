@@ -5,7 +5,9 @@
 //! mirrors of Services, EndpointSlices ─▶ translate (pure) ─▶ Programmer ─▶ ServicePath::program
 //!                                                              └─▶ watermark "programmed up to version X" ─▶ drain, here and (publish) elsewhere
 //! mirror of Nodes ─▶ peers ─▶ routes to other nodes' pods
+//! watermarks of other nodes ─▶ fence ─▶ which addresses of pods that are gone must rest
 //! ```
+pub mod fence;
 pub mod peers;
 mod programmer;
 mod publish;
