@@ -10,8 +10,16 @@ pub struct Args {
 }
 
 /// Debian packages the tests use (containers and networks in the tests are made from these).
-const PACKAGES: &[&str] =
-    &["bind9-dnsutils", "busybox-static", "iproute2", "nftables", "curl", "ca-certificates", "docker-registry"];
+const PACKAGES: &[&str] = &[
+    "bind9-dnsutils",
+    "busybox-static",
+    "iproute2",
+    "nftables",
+    "curl",
+    "ca-certificates",
+    "docker-registry",
+    "libfaketime",
+];
 
 pub fn run(args: &Args) -> Result<()> {
     sh::run(sh::cargo(&["fmt", "--all", "--check"]))?;

@@ -21,7 +21,8 @@ pub trait Images: Send + Sync + 'static {
     /// All of them, in order of id.
     async fn list(&self) -> Result<Vec<Image>>;
     /// Takes away the image with all of its names, and layers nobody else needs. The caller knows that no container uses it.
-    /// Returns the bytes freed.
+    /// Returns the bytes freed: less than its size where others share its layers. [`ImageError::Busy`] while something is being
+    /// built, pulled or loaded, which may rely on its layers: then nothing was done.
     async fn remove(&self, id: &str) -> Result<u64>;
 }
 
@@ -120,6 +121,8 @@ pub enum ImageError {
     /// Asked for something that cannot be done to the images as they are.
     #[error("{message}")]
     Refused { message: String },
+    #[error("images are being built, pulled or loaded just now")]
+    Busy,
     #[error("{context}: {source}")]
     Io {
         context: String,

@@ -6,6 +6,7 @@
 //! store/              the objects (crate isopod-store)
 //! images/             OCI images (crate isopod-images)
 //! runtime/ pods/ logs/ volumes/ network/   what the node agent keeps: containers, their volumes and logs, addresses
+//! kubelet.yaml        how the node agent behaves, if a person has said so (kubelet_config)
 //! node.json           on a further machine, instead of cluster.json, pki and store: what it needs to be a node (membership), secret
 //! run/server.json     the running server: pid and start time, so that a recycled pid is not mistaken for it
 //! run/lifecycle.lock  held by up, down and delete, one at a time
@@ -130,6 +131,9 @@ impl DataDir {
     /// Sandboxes and containers; the layers they stand on are linked in it.
     pub fn containers(&self) -> PathBuf {
         self.0.join("runtime")
+    }
+    pub fn kubelet_config_file(&self) -> PathBuf {
+        self.0.join("kubelet.yaml")
     }
     pub fn log(&self) -> PathBuf {
         self.0.join("log/server.log")

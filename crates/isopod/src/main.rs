@@ -9,6 +9,7 @@ mod datadir;
 mod example_server;
 mod key_file;
 mod kubeconfig;
+mod kubelet_config;
 mod membership;
 mod pki;
 mod ports;

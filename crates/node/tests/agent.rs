@@ -5,7 +5,7 @@ use isopod_api::k8s::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod};
 use isopod_apiserver::{ApiServer, Config, UserInfo};
 use isopod_images::{Credentials, Image, ImageConfig, ImageError, Images};
 use isopod_network::contract::{Attachment, PodNetwork};
-use isopod_node::agent::{Agent, AgentConfig};
+use isopod_node::agent::{Agent, AgentConfig, ImageGc};
 use isopod_node::seams::{Running as _, TrafficGate, VolumeError, Volumes};
 use isopod_reflect::Reflectors;
 use isopod_runtime::fake::{FakeCommand, FakeRuntime, Script};
@@ -187,6 +187,7 @@ impl World {
             cluster_domain: "cluster.local".into(),
             kubelet_port: 10250,
             max_pods: 110,
+            image_gc: ImageGc::default(),
             cgroup_root: "isopod".into(),
         };
         let (agent, shutdown) = (Agent::new(config), CancellationToken::new());

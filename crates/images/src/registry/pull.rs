@@ -346,6 +346,7 @@ fn again(error: &ImageError) -> ImageError {
         }
         ImageError::Corrupt { what, message } => corrupt(what, message),
         ImageError::Refused { message } => ImageError::Refused { message: message.clone() },
+        ImageError::Busy => ImageError::Busy,
         ImageError::Io { context, source } => {
             ImageError::Io { context: context.clone(), source: std::io::Error::new(source.kind(), source.to_string()) }
         }

@@ -76,7 +76,8 @@ impl ImageStore {
         Ok(freed)
     }
 
-    /// Removes an image with all its names, and the layers that nobody else needs. Returns the bytes freed.
+    /// Removes an image with all its names, and the layers that nobody else needs. Returns the bytes freed; what builds and pulls
+    /// may rely on stays for the next time.
     pub fn delete(&self, id: &Digest) -> Result<u64> {
         let mine = self.layer_keys_of(id);
         let gone = self.change_names(|names| Ok(names.images.remove(id)))?;
@@ -84,11 +85,25 @@ impl ImageStore {
             return Ok(0);
         }
         let Some(_lock) = self.lock_patiently()? else { return Ok(0) };
-        let mine = mine?;
+        self.collect_with(&mine?)
+    }
+
+    /// The same, but not at all while something is being built or pulled.
+    pub(super) fn delete_at_rest(&self, id: &Digest) -> Result<Option<u64>> {
+        let Some(_lock) = self.lock_patiently()? else { return Ok(None) };
+        let mine = self.layer_keys_of(id);
+        let gone = self.change_names(|names| Ok(names.images.remove(id)))?;
+        if gone.is_none() {
+            return Ok(Some(0));
+        }
+        self.collect_with(&mine?).map(Some)
+    }
+
+    /// Layers of an image that is gone, also if the build cache remembers them, and what earlier removals had to leave.
+    fn collect_with(&self, mine: &HashSet<Digest>) -> Result<u64> {
         let needed = self.needed(&self.names()?)?;
         let cached = self.cached_layers()?;
         let mut bytes = 0;
-        // Its own, also if the build cache remembers them, and what earlier removals had to leave.
         for key in self.layer_keys()? {
             if !needed.layers.contains(&key) && (mine.contains(&key) || !cached.contains(&key)) {
                 bytes += self.remove_layer(&key)?;

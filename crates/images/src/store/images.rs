@@ -23,7 +23,7 @@ impl Images for ImageStore {
     async fn remove(&self, id: &str) -> Result<u64> {
         let store = self.clone();
         let id = id.parse().map_err(|_| ImageError::Refused { message: format!("{id:?} is no image id") })?;
-        blocking(move || store.delete(&id)).await
+        blocking(move || store.delete_at_rest(&id)?.ok_or(ImageError::Busy)).await
     }
 }
 

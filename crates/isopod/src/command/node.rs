@@ -36,6 +36,9 @@ pub struct RunArgs {
     /// What isopod node add has written; needed once, and kept in the data directory.
     #[arg(long, value_name = "FILE")]
     credentials: Option<PathBuf>,
+    /// A KubeletConfiguration: when images are removed, how many pods this node takes.
+    #[arg(long, value_name = "FILE")]
+    kubelet_config: Option<PathBuf>,
 }
 
 pub fn run(verb: &Verb, verbose: u8) -> Result<ExitCode> {
@@ -84,6 +87,9 @@ fn serve_node(args: &RunArgs, verbose: u8) -> Result<ExitCode> {
     };
     if let Some(running) = process::find(&dir)?.filter(|r| u32::try_from(r.pid) != Ok(std::process::id())) {
         bail!("node {} runs already (pid {})", member.node, running.pid);
+    }
+    if let Some(file) = &args.kubelet_config {
+        dir.take_kubelet_config(file)?;
     }
     super::server::log(verbose);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;

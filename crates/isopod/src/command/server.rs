@@ -14,6 +14,9 @@ pub struct Args {
     /// Keys that encrypt Secrets on disk [default: a key in the data directory].
     #[arg(long, value_name = "FILE")]
     pub encryption_key_file: Option<PathBuf>,
+    /// A KubeletConfiguration: when images are removed, how many pods a node takes.
+    #[arg(long, value_name = "FILE")]
+    pub kubelet_config: Option<PathBuf>,
     /// Where `up` waits for the word "ready".
     #[arg(long, hide = true)]
     pub ready_fd: Option<i32>,

@@ -18,6 +18,9 @@ pub struct Args {
     /// Where to write the context [default: the person's own kubeconfig; other contexts are kept].
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// A KubeletConfiguration: when images are removed, how many pods a node takes (docs/images.md).
+    #[arg(long, value_name = "FILE")]
+    kubelet_config: Option<PathBuf>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -60,6 +63,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     // Until its routes are there, nobody else can see which address ranges a new cluster has taken.
     let choosing = if dir.cluster()?.is_none() { Some(process::machine_lock()?) } else { None };
     let mut cluster = settle(&args.settings, &dir, already.is_some())?;
+    if let Some(file) = &args.kubelet_config {
+        if already.is_none() {
+            dir.take_kubelet_config(file)?;
+        } else if !dir.has_kubelet_config(file)? {
+            bail!(
+                "--kubelet-config {}: this cluster runs with another one. Stop it first (isopod down)",
+                file.display()
+            );
+        }
+    }
     let pki = cluster.pki(&dir)?;
     if already.is_none() {
         start(&dir)?;

@@ -99,6 +99,9 @@ async fn start(dir: &DataDir, args: &Args) -> Result<Server> {
         cluster.encryption_key_file = Some(key_file::take_over(keys, &dir.encryption_keys(&cluster))?);
         dir.save_cluster(&cluster)?;
     }
+    if let Some(file) = &args.kubelet_config {
+        dir.take_kubelet_config(file)?;
+    }
     let listener = ports::listen(cluster.api_port).await?;
     let port = listener.local_addr()?.port();
     if cluster.api_port != port {

@@ -35,8 +35,6 @@ use tokio_util::sync::CancellationToken;
 
 /// The kubelet's port, taken if it is free.
 const KUBELET_PORT: u16 = 10_250;
-/// Kubernetes' default (`--max-pods`).
-const MAX_PODS: u32 = 110;
 /// The tenth address of the Services, as everywhere.
 const DNS: u64 = 10;
 const DOMAIN: &str = "cluster.local";
@@ -162,6 +160,7 @@ async fn agent(
         let dir = around.dir.images();
         tokio::task::spawn_blocking(move || ImageStore::open(dir)).await??
     };
+    let settings = around.dir.kubelet_config()?;
     let config = AgentConfig {
         node_name: name.to_owned(),
         client: client.clone(),
@@ -175,7 +174,8 @@ async fn agent(
         cluster_dns: ground.dns(),
         cluster_domain: DOMAIN.to_owned(),
         kubelet_port: listener.local_addr()?.port(),
-        max_pods: MAX_PODS,
+        max_pods: settings.max_pods(),
+        image_gc: settings.image_gc(),
         cgroup_root: ground.network.bridge(),
     };
     Ok(Node { agent: Agent::new(config), runtime, listener, address })

@@ -35,18 +35,24 @@ pub async fn who_uses_too_much_disk_is_evicted(w: &World) {
 }
 
 /// A disk of its own in memory, too small to be left alone.
-struct Disk(PathBuf);
+pub struct Disk(pub PathBuf);
 
 impl Disk {
-    fn new() -> Self {
+    pub fn of(size: &str) -> Self {
         let path = tempfile::tempdir().unwrap().keep();
-        mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some("size=256m")).unwrap();
+        let size = format!("size={size}");
+        mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())).unwrap();
         Self(path)
     }
 
-    fn free(&self) -> u64 {
+    /// All bytes, and those that are free.
+    pub fn room(&self) -> (u64, u64) {
         let stat = nix::sys::statvfs::statvfs(&self.0).unwrap();
-        stat.blocks_available() * stat.fragment_size()
+        (stat.blocks() * stat.fragment_size(), stat.blocks_available() * stat.fragment_size())
+    }
+
+    fn free(&self) -> u64 {
+        self.room().1
     }
 }
 
@@ -58,7 +64,7 @@ impl Drop for Disk {
 
 /// Less than a tenth is left: the pod that uses the most beyond its request goes, and nobody else.
 pub async fn on_a_full_disk() {
-    let disk = Disk::new();
+    let disk = Disk::of("256m");
     let world = World::of(Cluster::new_in(&disk.0)).await;
     let mount = json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]});
     let volume = json!([{"name": "v", "emptyDir": {}}]);

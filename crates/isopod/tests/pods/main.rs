@@ -5,8 +5,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clock;
 mod environment;
 mod eviction;
+mod image_gc;
 mod isolation;
 mod lives;
 mod machine;
@@ -46,6 +48,18 @@ async fn run(cases: Vec<Case<'_>>) {
 async fn a_full_disk_evicts_the_greedy() {
     support::machine::own_network();
     eviction::on_a_full_disk().await;
+}
+
+#[tokio::test]
+async fn unused_images_go_when_the_disk_fills_up() {
+    support::machine::own_network();
+    image_gc::unused_images_make_room().await;
+}
+
+#[tokio::test]
+async fn time_passes() {
+    support::machine::own_network();
+    clock::tokens_are_renewed_and_sleep_harms_nothing().await;
 }
 
 #[tokio::test]

@@ -179,6 +179,16 @@ impl World {
         }
     }
 
+    /// The node agent has looked at its tokens and images at least once meanwhile: it does as often as it renews its lease.
+    pub async fn heartbeats(&self) {
+        let name = self.ok(&["get", "node", "-o", "jsonpath={.items[0].metadata.name}"]).await;
+        let words = ["get", "lease", "-n", "kube-node-lease", &name, "-o", "jsonpath={.spec.renewTime}"];
+        for _ in 0..2 {
+            let before = self.ok(&words).await;
+            self.eventually("the next heartbeat", async || (self.ok(&words).await != before).then_some(())).await;
+        }
+    }
+
     pub async fn told(&self, name: &str, text: &str) {
         self.eventually(&format!("{name} is told {text:?}"), async || {
             self.events(name).await.iter().any(|e| e.contains(text)).then_some(())

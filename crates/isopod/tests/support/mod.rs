@@ -12,17 +12,30 @@ use std::time::{Duration, Instant};
 pub struct Cluster {
     pub dir: tempfile::TempDir,
     flags: Vec<String>,
+    env: Vec<(String, String)>,
 }
 
 impl Cluster {
     /// Not started yet. `flags` go to every `isopod up`.
     pub fn new(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        Self { dir, flags: flags.iter().map(|f| (*f).to_owned()).collect() }
+        Self { dir, flags: flags.iter().map(|f| (*f).to_owned()).collect(), env: Vec::new() }
     }
     /// On another file system.
     pub fn new_in(directory: &std::path::Path) -> Self {
-        Self { dir: tempfile::tempdir_in(directory).expect("a temporary directory"), flags: Vec::new() }
+        Self {
+            dir: tempfile::tempdir_in(directory).expect("a temporary directory"),
+            flags: Vec::new(),
+            env: Vec::new(),
+        }
+    }
+    /// One more flag of `isopod up`.
+    pub fn flag(&mut self, name: &str, value: &str) {
+        self.flags.extend([name.to_owned(), value.to_owned()]);
+    }
+    /// One more variable in the environment of `isopod up`, and so of the server.
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.env.push((name.to_owned(), value.to_owned()));
     }
     pub fn up(&self) -> Duration {
         let file = self.kubeconfig();
@@ -30,7 +43,8 @@ impl Cluster {
         let mut words = vec!["up", "--kubeconfig", &file];
         words.extend(self.flags.iter().map(String::as_str));
         let begun = Instant::now();
-        self.isopod(&words);
+        let out = self.command(&words).envs(self.env.iter().cloned()).output().expect("cannot run isopod");
+        assert!(out.status.success(), "isopod {words:?}: {}", String::from_utf8_lossy(&out.stderr));
         begun.elapsed()
     }
     /// Runs a command on this cluster and expects success.
@@ -40,9 +54,12 @@ impl Cluster {
         String::from_utf8_lossy(&out.stdout).into_owned()
     }
     pub fn try_isopod(&self, words: &[&str]) -> Output {
+        self.command(words).output().expect("cannot run isopod")
+    }
+    fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_isopod"));
         command.args(words).arg("--data-dir").arg(self.data());
-        command.output().expect("cannot run isopod")
+        command
     }
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")

@@ -6,7 +6,7 @@ use super::node::machine::Machine;
 use super::node::status::{Pressure, allocatable};
 use super::observed::Kind;
 use super::table::Table;
-use super::{admit, events};
+use super::{admit, events, gc};
 use crate::volumes::downward::Allocatable;
 use isopod_api::k8s::api::core::v1::{Pod, PodSpec, Service};
 use isopod_reflect::{EventType, Recorder, Reflector, reference};
@@ -38,6 +38,8 @@ pub(super) struct Context {
     pub evictions: Mutex<HashMap<String, Eviction>>,
     /// There is a new one.
     pub evicted: Notify,
+    /// When images came and were used.
+    pub images: Mutex<gc::Known>,
     /// Pods that have a place here, by uid.
     admitted: Mutex<HashMap<String, Arc<Pod>>>,
 }
@@ -58,6 +60,7 @@ impl Context {
             sandboxes: Mutex::default(),
             evictions: Mutex::default(),
             evicted: Notify::new(),
+            images: Mutex::default(),
             admitted: Mutex::default(),
             config,
             recorder,

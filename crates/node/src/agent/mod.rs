@@ -46,6 +46,7 @@ mod words;
 mod worker;
 
 pub use doubt::doubt;
+pub use gc::ImageGc;
 
 use crate::seams::{Running, RunningContainer, TrafficGate, Volumes};
 use async_trait::async_trait;
@@ -86,6 +87,7 @@ pub struct AgentConfig {
     pub kubelet_port: u16,
     /// The kubelet's default is 110.
     pub max_pods: u32,
+    pub image_gc: ImageGc,
     /// The cgroup below which all pods are, relative to each controller's mount (`isopod`).
     pub cgroup_root: String,
 }

@@ -53,8 +53,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Pods whose objects changed that are brought up to date at once.
 const WORKERS: usize = 4;
-/// A token that could not be renewed is tried again after this long.
-const TOKEN_RETRY: Duration = Duration::from_secs(10);
+/// How often tokens are looked at, and so how soon one that could not be renewed is tried again. No timer runs until one is due:
+/// timers stand still while the machine sleeps, and tokens age.
+const TOKEN_LOOK: Duration = Duration::from_secs(10);
 /// Uids that a slow listener may fall behind by; it then looks at all of its pods.
 const TOLD: usize = 256;
 
@@ -116,6 +117,16 @@ impl PodVolumes {
             recorder: Recorder::new(client.clone(), "kubelet", Some(node)),
             client,
         });
+        let looking = Arc::downgrade(&volumes);
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(async move {
+            let mut looks = tokio::time::interval(TOKEN_LOOK);
+            looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                looks.tick().await;
+                let Some(volumes) = looking.upgrade() else { return };
+                volumes.tokens.due(Timestamp::now()).into_iter().for_each(|uid| volumes.changed.add(uid));
+            }
+        }));
         let working = Arc::downgrade(&volumes);
         tokio::spawn(changed.run(WORKERS, shutdown, move |uid| {
             let volumes = working.upgrade();
@@ -179,10 +190,6 @@ impl PodVolumes {
                     self.recorder.record(reference(&**pod), EventType::Warning, "FailedMount", error.to_string());
                 }
             }
-        }
-        if let Some(due) = self.tokens.next(&uid) {
-            let wait = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
-            self.changed.add_after(uid, wait.max(TOKEN_RETRY));
         }
         first
     }

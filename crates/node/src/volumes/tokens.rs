@@ -5,7 +5,7 @@ use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, T
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::api::{Api, PostParams};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// A token older than this is renewed however long it lasts.
 const OLDEST: SignedDuration = SignedDuration::from_hours(24);
@@ -87,9 +87,9 @@ impl Tokens {
         Ok(Kept { due: due(now, expires), token, expires })
     }
 
-    /// When the first of the pod's tokens is to be renewed.
-    pub fn next(&self, uid: &str) -> Option<Timestamp> {
-        self.kept.lock().iter().filter(|((of, _), _)| of == uid).map(|(_, kept)| kept.due).min()
+    /// Uids of pods with a token that is to be renewed.
+    pub fn due(&self, now: Timestamp) -> BTreeSet<String> {
+        self.kept.lock().iter().filter(|(_, kept)| kept.due <= now).map(|((uid, _), _)| uid.clone()).collect()
     }
 
     pub fn forget(&self, uid: &str) {
