@@ -167,7 +167,8 @@ async fn outlives_adopts_hands_over_and_comes_back() {
     let directory = tempfile::tempdir().unwrap();
     let dir = directory.path();
     let _ended = Ended(dir);
-    let record = Record::Cluster { addresses: vec!["10.96.0.7".parse().unwrap()], ports: Vec::new() };
+    let record =
+        Record::Cluster { addresses: vec!["10.96.0.7".parse().unwrap()], ports: Vec::new(), endpoints: Vec::new() };
     let service = Change::Service { namespace: "ns".into(), name: "web".into(), record: Some(record) };
     let first = EdgeClient::start_or_adopt(config(dir, "one")).await.unwrap();
     first.dns(true, vec![service.clone()]).await.unwrap();

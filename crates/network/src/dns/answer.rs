@@ -1,5 +1,5 @@
 //! One question, one answer. Pure.
-use super::zone::{Endpoint, Port, Record, Zone};
+use super::zone::{Port, Record, Zone};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, Record as Row, RecordType};
@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Seconds that answers may be kept (CoreDNS' default): what has moved is found again soon.
 pub const TTL: u32 = 5;
+/// Aliases that are followed, one to the next (CoreDNS follows as many); then the last of them is the answer.
+const ALIASES: usize = 8;
 /// The version of the specification, under `dns-version`.
 const VERSION: &str = "1.1.0";
 
@@ -70,10 +72,16 @@ struct Asked<'a> {
     zone: &'a Zone,
     name: &'a Name,
     kind: RecordType,
+    /// Aliases that led here, and that may still be followed.
+    aliases: usize,
 }
 
 pub fn answer(scope: &Scope, zone: &Zone, name: &Name, kind: RecordType) -> Verdict {
-    let asked = Asked { scope, zone, name, kind };
+    resolve(Asked { scope, zone, name, kind, aliases: ALIASES })
+}
+
+fn resolve(asked: Asked<'_>) -> Verdict {
+    let (scope, name) = (asked.scope, asked.name);
     let labels: Vec<String> = name.iter().map(|l| String::from_utf8_lossy(l).to_ascii_lowercase()).collect();
     let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
     if let Some(address) = backwards(&labels) {
@@ -153,9 +161,8 @@ impl Asked<'_> {
     }
 
     fn endpoint(&self, host: &str, service: &str, namespace: &str) -> Verdict {
-        let Some(Record::Headless { endpoints }) = self.zone.get(namespace, service) else { return self.nothing() };
-        let own: Vec<&Endpoint> = endpoints.iter().filter(|e| e.label() == host).collect();
-        if own.is_empty() { self.nothing() } else { self.rows(own.iter().map(|e| data(e.address)).collect()) }
+        let own = self.zone.endpoints(namespace, service, host);
+        if own.is_empty() { self.nothing() } else { self.rows(own.into_iter().map(data).collect()) }
     }
 
     fn port(&self, name: &str, protocol: &str, service: &str, namespace: &str) -> Verdict {
@@ -170,7 +177,7 @@ impl Asked<'_> {
         let own = self.below(&[service, namespace, "svc"]);
         let mut found: Vec<(u16, Name, Vec<IpAddr>)> = Vec::new();
         match record {
-            Record::Cluster { addresses, ports } => {
+            Record::Cluster { addresses, ports, .. } => {
                 found.extend(ports.iter().filter(|p| wanted(p)).map(|p| (p.port, own.clone(), addresses.clone())));
             }
             Record::Headless { endpoints } => {
@@ -203,21 +210,26 @@ impl Asked<'_> {
         Verdict::Answer(answer)
     }
 
+    /// What looks like an address is no name (`ExternalName` is not for addresses).
     fn alias(&self, to: &str) -> Verdict {
         let Ok(mut target) = Name::from_ascii(to) else { return self.nothing() };
+        if to.trim_end_matches('.').parse::<IpAddr>().is_ok() {
+            return self.nothing();
+        }
         target.set_fqdn(true);
         let answers = vec![self.row(RData::CNAME(CNAME(target.clone())))];
-        if self.kind == RecordType::CNAME {
+        let left = self.aliases.checked_sub(1);
+        let (false, Some(aliases)) = (self.kind == RecordType::CNAME, left) else {
             return Verdict::Answer(Answer { answers, ..Answer::default() });
-        }
-        // Into the cluster again: answered at once, one step far, so that aliases in a circle come to an end.
-        match answer(self.scope, self.zone, &target, self.kind) {
+        };
+        // Into the cluster again: answered at once. Aliases in a circle come to an end.
+        match resolve(Asked { name: &target, aliases, ..*self }) {
             Verdict::Answer(mut inner) => {
                 inner.answers.splice(0..0, answers);
                 Verdict::Answer(inner)
             }
-            Verdict::Alias { answers: inner, .. } => {
-                Verdict::Answer(Answer { answers: answers.into_iter().chain(inner).collect(), ..Answer::default() })
+            Verdict::Alias { answers: inner, target } => {
+                Verdict::Alias { answers: answers.into_iter().chain(inner).collect(), target }
             }
             Verdict::Forward => Verdict::Alias { answers, target },
         }

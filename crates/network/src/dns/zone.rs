@@ -9,14 +9,14 @@ pub struct Zone {
     namespaces: BTreeSet<String>,
     /// By namespace and name.
     services: BTreeMap<String, BTreeMap<String, Record>>,
-    /// Names to give back for an address: cluster IPs and endpoints of headless Services.
+    /// Names to give back for an address: cluster IPs, endpoints of headless Services, and those that have a name of their own.
     names: HashMap<IpAddr, BTreeSet<Owner>>,
 }
 
 /// Whose an address is. Cluster IPs come before endpoints.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner {
-    /// Of a headless Service's endpoint.
+    /// Of an endpoint.
     pub endpoint: Option<String>,
     pub service: String,
     pub namespace: String,
@@ -29,6 +29,9 @@ pub enum Record {
     Cluster {
         addresses: Vec<IpAddr>,
         ports: Vec<Port>,
+        /// Ready ones: each has a name below the Service's. (Absent in what an earlier version told.)
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        endpoints: Vec<Named>,
     },
     /// Ready endpoints only.
     Headless {
@@ -58,11 +61,29 @@ pub struct Endpoint {
     pub ports: Vec<Port>,
 }
 
+/// An endpoint without its ports.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Named {
+    pub address: IpAddr,
+    pub hostname: Option<String>,
+}
+
 impl Endpoint {
-    /// The label before its Service's name: the hostname, or `10-1-0-2`.
     pub fn label(&self) -> String {
-        self.hostname.clone().unwrap_or_else(|| dashed(self.address))
+        label(self.address, self.hostname.as_deref())
     }
+}
+
+impl Named {
+    pub fn label(&self) -> String {
+        label(self.address, self.hostname.as_deref())
+    }
+}
+
+/// The label before its Service's name: the hostname, or `10-1-0-2`.
+fn label(address: IpAddr, hostname: Option<&str>) -> String {
+    hostname.map_or_else(|| address.to_string().replace(['.', ':'], "-"), str::to_owned)
 }
 
 /// One thing that is different now.
@@ -79,10 +100,6 @@ pub enum Change {
         name: String,
         exists: bool,
     },
-}
-
-fn dashed(address: IpAddr) -> String {
-    address.to_string().replace(['.', ':'], "-")
 }
 
 impl Zone {
@@ -120,6 +137,19 @@ impl Zone {
         }
     }
 
+    /// The addresses of a Service's endpoints that have this label.
+    pub fn endpoints(&self, namespace: &str, service: &str, host: &str) -> Vec<IpAddr> {
+        match self.get(namespace, service) {
+            Some(Record::Cluster { endpoints, .. }) => {
+                endpoints.iter().filter(|e| e.label() == host).map(|e| e.address).collect()
+            }
+            Some(Record::Headless { endpoints }) => {
+                endpoints.iter().filter(|e| e.label() == host).map(|e| e.address).collect()
+            }
+            Some(Record::External { .. }) | None => Vec::new(),
+        }
+    }
+
     pub fn get(&self, namespace: &str, name: &str) -> Option<&Record> {
         self.services.get(namespace)?.get(name)
     }
@@ -149,7 +179,11 @@ impl Zone {
 fn owners(record: &Record, namespace: &str, service: &str) -> Vec<(IpAddr, Owner)> {
     let owner = |endpoint| Owner { endpoint, service: service.to_owned(), namespace: namespace.to_owned() };
     match record {
-        Record::Cluster { addresses, .. } => addresses.iter().map(|a| (*a, owner(None))).collect(),
+        Record::Cluster { addresses, endpoints, .. } => {
+            let own = addresses.iter().map(|a| (*a, owner(None)));
+            let named = endpoints.iter().filter(|e| e.hostname.is_some());
+            own.chain(named.map(|e| (e.address, owner(Some(e.label()))))).collect()
+        }
         Record::Headless { endpoints } => endpoints.iter().map(|e| (e.address, owner(Some(e.label())))).collect(),
         Record::External { .. } => Vec::new(),
     }

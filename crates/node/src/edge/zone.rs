@@ -1,5 +1,5 @@
 //! One Service as cluster DNS knows it. Pure.
-use isopod_network::dns::zone::{Endpoint, Port, Record};
+use isopod_network::dns::zone::{Endpoint, Named, Port, Record};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{self, EndpointSlice};
 use std::collections::BTreeSet;
@@ -23,7 +23,15 @@ pub fn record(service: &Service, slices: &[Arc<EndpointSlice>]) -> Option<Record
     }
     let ports = spec.ports.iter().flatten();
     let ports = ports.filter_map(|p| port(p.name.as_deref(), p.protocol.as_deref(), p.port)).collect();
-    (!addresses.is_empty()).then_some(Record::Cluster { addresses, ports })
+    (!addresses.is_empty()).then(|| Record::Cluster { addresses, ports, endpoints: named(slices) })
+}
+
+/// Those that a Service with an address has names for.
+fn named(slices: &[Arc<EndpointSlice>]) -> Vec<Named> {
+    let mut all: Vec<Named> =
+        endpoints(slices).into_iter().map(|e| Named { address: e.address, hostname: e.hostname }).collect();
+    all.dedup();
+    all
 }
 
 /// The ready ones. `publishNotReadyAddresses` has made all of them so.
@@ -98,5 +106,8 @@ mod tests {
                 {"address": "10.1.0.3", "hostname": "db-1", "ports": sql},
                 {"address": "fd00::3", "hostname": null, "ports": []}]})
         );
+        let named = [("10.1.0.2", None), ("10.1.0.3", Some("db-1")), ("fd00::3", None)]
+            .map(|(address, hostname)| json!({"address": address, "hostname": hostname}));
+        assert_eq!(show(&cluster, &slices)["endpoints"], json!(named));
     }
 }

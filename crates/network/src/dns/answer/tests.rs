@@ -1,5 +1,5 @@
 //! The specification as a table: question, answer.
-use super::super::zone::Change;
+use super::super::zone::{Change, Endpoint, Named};
 use super::*;
 
 fn ip(text: &str) -> IpAddr {
@@ -30,6 +30,10 @@ fn zone() -> Zone {
             Record::Cluster {
                 addresses: vec![ip("10.96.0.7"), ip("fd00::7")],
                 ports: vec![port("http", "tcp", 80), port("", "udp", 9)],
+                endpoints: vec![
+                    Named { address: ip("10.1.0.7"), hostname: None },
+                    Named { address: ip("10.1.0.8"), hostname: Some("web-0".into()) },
+                ],
             },
         ),
         ("db", Record::Headless { endpoints: vec![endpoint("10.1.0.2", Some("db-0")), endpoint("10.1.0.3", None)] }),
@@ -37,7 +41,10 @@ fn zone() -> Zone {
         ("out", Record::External { name: "example.org".into() }),
         ("in", Record::External { name: "web.ns.svc.cluster.local".into() }),
         ("loop", Record::External { name: "loop2.ns.svc.cluster.local".into() }),
-        ("loop2", Record::External { name: "elsewhere.example".into() }),
+        ("loop2", Record::External { name: "loop.ns.svc.cluster.local".into() }),
+        ("self", Record::External { name: "self.ns.svc.cluster.local".into() }),
+        ("far", Record::External { name: "out.ns.svc.cluster.local".into() }),
+        ("address", Record::External { name: "192.0.2.1".into() }),
     ];
     let mut zone = Zone::default();
     zone.apply(Change::Namespace { name: "bare".into(), exists: true });
@@ -83,6 +90,9 @@ fn names_forwards() {
         ("web.ns.svc.cluster.local", T::AAAA, "web.ns.svc.cluster.local. AAAA fd00::7"),
         ("web.ns.svc.cluster.local", T::TXT, "no data"),
         ("x.web.ns.svc.cluster.local", T::A, "NXDOMAIN of cluster.local."),
+        ("10-1-0-7.web.ns.svc.cluster.local", T::A, "10-1-0-7.web.ns.svc.cluster.local. A 10.1.0.7"),
+        ("web-0.web.ns.svc.cluster.local", T::A, "web-0.web.ns.svc.cluster.local. A 10.1.0.8"),
+        ("10-1-0-8.web.ns.svc.cluster.local", T::A, "NXDOMAIN of cluster.local."),
         ("nope.ns.svc.cluster.local", T::A, "NXDOMAIN of cluster.local."),
         ("web.other.svc.cluster.local", T::A, "NXDOMAIN of cluster.local."),
         ("db.ns.svc.cluster.local", T::A, "db.ns.svc.cluster.local. A 10.1.0.2; db.ns.svc.cluster.local. A 10.1.0.3"),
@@ -98,6 +108,14 @@ fn names_forwards() {
             T::A,
             "in.ns.svc.cluster.local. CNAME web.ns.svc.cluster.local.; web.ns.svc.cluster.local. A 10.96.0.7",
         ),
+        (
+            "far.ns.svc.cluster.local",
+            T::A,
+            "far.ns.svc.cluster.local. CNAME out.ns.svc.cluster.local.; out.ns.svc.cluster.local. CNAME example.org.; then example.org.",
+        ),
+        ("address.ns.svc.cluster.local", T::A, "NXDOMAIN of cluster.local."),
+        ("self.ns.svc.cluster.local", T::CNAME, "self.ns.svc.cluster.local. CNAME self.ns.svc.cluster.local."),
+        ("x.out.ns.svc.cluster.local", T::A, "NXDOMAIN of cluster.local."),
         ("ns.svc.cluster.local", T::A, "no data"),
         ("bare.svc.cluster.local", T::A, "no data"),
         ("nope.svc.cluster.local", T::A, "NXDOMAIN of cluster.local."),
@@ -119,6 +137,14 @@ fn names_forwards() {
         ask(&zone, "cluster.local", T::SOA)
             .starts_with("cluster.local. SOA ns.dns.cluster.local. hostmaster.cluster.local.")
     );
+}
+
+#[test]
+fn aliases_in_a_circle_come_to_an_end() {
+    for name in ["self", "loop"] {
+        let said = ask(&zone(), &format!("{name}.ns.svc.cluster.local"), RecordType::A);
+        assert_eq!(said.matches("CNAME").count(), ALIASES + 1, "{said}");
+    }
 }
 
 #[test]
@@ -149,6 +175,9 @@ fn names_backwards() {
     let ptr = |zone: &Zone, name: &str| ask(zone, name, RecordType::PTR);
     assert_eq!(ptr(&zone, "7.0.96.10.in-addr.arpa"), "7.0.96.10.in-addr.arpa. PTR web.ns.svc.cluster.local.");
     assert_eq!(ptr(&zone, "2.0.1.10.in-addr.arpa"), "2.0.1.10.in-addr.arpa. PTR db-0.db.ns.svc.cluster.local.");
+    assert_eq!(ptr(&zone, "8.0.1.10.in-addr.arpa"), "8.0.1.10.in-addr.arpa. PTR web-0.web.ns.svc.cluster.local.");
+    let unnamed = ptr(&zone, "7.0.1.10.in-addr.arpa");
+    assert_eq!(unnamed, "NXDOMAIN of 1.10.in-addr.arpa.", "a name made of an address tells nobody anything");
     assert_eq!(ptr(&zone, "9.9.1.10.in-addr.arpa"), "NXDOMAIN of 1.10.in-addr.arpa.", "at once, by nobody else");
     assert_eq!(ptr(&zone, "1.2.0.192.in-addr.arpa"), "forward");
     assert_eq!(ptr(&zone, "0.96.10.in-addr.arpa"), "forward", "not an address");

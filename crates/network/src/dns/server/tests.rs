@@ -58,8 +58,10 @@ async fn serve(resolvers: Vec<SocketAddr>) -> Lab {
         hostname: None,
         ports: Vec::new(),
     });
+    let addresses = vec!["10.96.0.7".parse().unwrap()];
+    let web = Record::Cluster { addresses, ports: Vec::new(), endpoints: Vec::new() };
     dns.apply(vec![
-        service("web", Record::Cluster { addresses: vec!["10.96.0.7".parse().unwrap()], ports: Vec::new() }),
+        service("web", web),
         service("many", Record::Headless { endpoints: many.collect() }),
         service("out", Record::External { name: "example.org".into() }),
     ]);
