@@ -1,6 +1,6 @@
 //! The Endpoints a Service should have. Pure.
 use crate::endpointslice::endpoint::{self, hostname, port_on, publishes_unready, serves, target};
-use crate::endpointslice::plan::HEADLESS;
+use crate::endpointslice::plan::mark_headless;
 use crate::pod;
 use isopod_api::selector::Selector;
 use k8s_openapi::api::core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, Pod, Service};
@@ -45,10 +45,7 @@ pub fn plan(service: &Service, pods: &[Arc<Pod>], existing: Option<&Endpoints>) 
 
 fn labels(service: &Service) -> BTreeMap<String, String> {
     let mut labels = service.metadata.labels.clone().unwrap_or_default();
-    labels.remove(HEADLESS);
-    if service.spec.as_ref().and_then(|s| s.cluster_ip.as_deref()) == Some("None") {
-        labels.insert(HEADLESS.into(), String::new());
-    }
+    mark_headless(service, &mut labels);
     labels.insert(MANAGED_BY.into(), MANAGER.into());
     labels
 }

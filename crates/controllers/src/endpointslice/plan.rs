@@ -40,9 +40,8 @@ pub fn plan(view: &View<'_>) -> Plan {
     let mut plan = Plan::default();
     let spec = view.service.spec.as_ref();
     let external = spec.and_then(|s| s.type_.as_deref()) == Some("ExternalName");
-    // An absent selector means that somebody else provides the endpoints.
+    // An absent selector means that somebody else provides the endpoints; what was provided here stays as it is (`syncService`).
     let Some(labels) = spec.and_then(|s| s.selector.as_ref()).filter(|s| !s.is_empty() && !external) else {
-        plan.delete.extend(view.slices.iter().cloned());
         return plan;
     };
     let selector = Selector::from_map(labels);
@@ -187,12 +186,18 @@ fn identity(e: &Endpoint) -> String {
     format!("{}/{uid}", e.addresses.first().map_or("", String::as_str))
 }
 
-fn labels(service: &Service) -> BTreeMap<String, String> {
-    let mut labels: BTreeMap<String, String> = service.metadata.labels.clone().unwrap_or_default();
+/// A Service without an address is marked as such, whatever its own labels say.
+pub(crate) fn mark_headless(service: &Service, labels: &mut BTreeMap<String, String>) {
     labels.remove(HEADLESS);
-    if service.spec.as_ref().and_then(|s| s.cluster_ip.as_deref()) == Some("None") {
+    let address = service.spec.as_ref().and_then(|s| s.cluster_ip.as_deref()).unwrap_or_default();
+    if address.is_empty() || address == "None" {
         labels.insert(HEADLESS.into(), String::new());
     }
+}
+
+fn labels(service: &Service) -> BTreeMap<String, String> {
+    let mut labels: BTreeMap<String, String> = service.metadata.labels.clone().unwrap_or_default();
+    mark_headless(service, &mut labels);
     labels.insert(SERVICE_NAME.into(), service.metadata.name.clone().unwrap_or_default());
     labels.insert(MANAGED_BY.into(), MANAGER.into());
     labels
@@ -349,8 +354,59 @@ mod tests {
 
     #[test]
     fn a_service_without_selector_is_left_to_others() {
-        let s: Service = serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": {}})).unwrap();
-        assert_eq!(go(&s, &[pod(0, "ready", 80)], &[]), Plan::default());
+        let before = apply(&[], &go(&service(&json!({})), &[pod(0, "ready", 80)], &[]));
+        for spec in
+            [json!({}), json!({"type": "ExternalName", "externalName": "a.example", "selector": {"app": "web"}})]
+        {
+            let s: Service = serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": spec})).unwrap();
+            assert_eq!(go(&s, &[pod(0, "ready", 80)], &[]), Plan::default());
+            assert_eq!(go(&s, &[], &before), Plan::default(), "what it had stays");
+        }
+    }
+
+    #[test]
+    fn headless_services_are_marked_and_need_no_ports() {
+        let headless = |extra: Value| {
+            let mut s = service(&extra);
+            s.metadata.labels =
+                Some([(HEADLESS.to_owned(), "mine".to_owned()), ("a".to_owned(), "b".to_owned())].into());
+            let p = go(&s, &[pod(0, "ready", 80)], &[]);
+            let slice = &p.create[0];
+            (slice.metadata.labels.as_ref().unwrap().get(HEADLESS).cloned(), slice.ports.as_ref().unwrap().len())
+        };
+        assert_eq!(headless(json!({})), (None, 1), "the label is not the Service's to give");
+        assert_eq!(headless(json!({"clusterIP": "None", "ports": []})), (Some(String::new()), 0));
+        assert_eq!(headless(json!({"clusterIP": null})), (Some(String::new()), 1));
+    }
+
+    #[test]
+    fn pods_with_a_name_below_their_service() {
+        let named = |subdomain: Value, hostname: Value| {
+            let mut p = (*pod(0, "ready", 80)).clone();
+            let spec = p.spec.as_mut().unwrap();
+            (spec.hostname, spec.subdomain) =
+                (serde_json::from_value(hostname).unwrap(), serde_json::from_value(subdomain).unwrap());
+            go(&service(&json!({})), &[Arc::new(p)], &[]).create[0].endpoints.as_ref().unwrap()[0].hostname.clone()
+        };
+        assert_eq!(named(json!("web"), json!("db-0")).as_deref(), Some("db-0"));
+        assert_eq!(named(json!("other"), json!("db-0")), None);
+        assert_eq!(named(json!("web"), json!(null)), None);
+    }
+
+    #[test]
+    fn traffic_distribution_says_for_whom() {
+        let hints = |distribution: Value, state: &str| {
+            let p = go(&service(&json!({"trafficDistribution": distribution})), &[pod(0, state, 80)], &[]);
+            let endpoint = p.create[0].endpoints.as_ref().unwrap()[0].clone();
+            serde_json::to_value(endpoint.hints).unwrap()
+        };
+        let zones = json!([{"name": "z"}]);
+        assert_eq!(hints(json!(null), "ready"), Value::Null);
+        for zone in ["PreferClose", "PreferSameZone"] {
+            assert_eq!(hints(json!(zone), "ready"), json!({"forZones": zones}));
+        }
+        assert_eq!(hints(json!("PreferSameNode"), "ready"), json!({"forNodes": [{"name": "node"}], "forZones": zones}));
+        assert_eq!(hints(json!("PreferSameNode"), "leaving"), Value::Null, "what is not ready is for nobody");
     }
 
     #[test]
