@@ -1,6 +1,6 @@
 //! What a pod's sandbox shall be, and its `/etc/hosts`. Pure.
 use super::container::resources;
-use super::dns::{self, Names};
+use super::dns::{self, Names, Shortage};
 use super::observed::{is_sidecar, label};
 use isopod_api::k8s::api::core::v1::{Container, Pod, PodSpec};
 use isopod_network::contract::{HostPort, Protocol};
@@ -76,12 +76,12 @@ pub fn directory(data_dir: &Path, uid: &str) -> PathBuf {
     data_dir.join("agent").join(uid)
 }
 
-/// The sandbox as the runtime shall make it. True: the pod wanted cluster names and there is no name server.
-pub fn config(pod: &Pod, attempt: u32, s: &Surroundings<'_>) -> Result<(SandboxConfig, bool), SandboxError> {
+/// The sandbox as the runtime shall make it, and what it lacks of what the pod wished of names.
+pub fn config(pod: &Pod, attempt: u32, s: &Surroundings<'_>) -> Result<(SandboxConfig, Vec<Shortage>), SandboxError> {
     let spec = pod.spec.clone().unwrap_or_default();
     let meta = &pod.metadata;
     let on_host = spec.host_network == Some(true);
-    let (dns, missing) = dns::config(pod, &s.names);
+    let (dns, shortages) = dns::config(pod, &s.names);
     let sysctls = spec.security_context.as_ref().and_then(|c| c.sysctls.clone()).unwrap_or_default();
     let labels = [
         (label::POD_NAME, meta.name.clone().unwrap_or_default()),
@@ -111,7 +111,7 @@ pub fn config(pod: &Pod, attempt: u32, s: &Surroundings<'_>) -> Result<(SandboxC
         log_directory: log_directory(s.data_dir, pod),
         resources: resources::of_pod(pod),
     };
-    Ok((config, missing))
+    Ok((config, shortages))
 }
 
 /// `/etc/hosts` as the kubelet writes it. `machine` is the machine's own file, for pods on its network.

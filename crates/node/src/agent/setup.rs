@@ -1,6 +1,6 @@
 //! Makes a pod's surroundings: volumes, sandbox, network, `/etc/hosts`; and takes them away.
 use super::context::Context;
-use super::dns::Names;
+use super::dns::{self, Names};
 use super::observed::label;
 use super::sandbox::{self, Surroundings};
 use futures::future::join_all;
@@ -11,6 +11,10 @@ use isopod_runtime::{NetworkNamespace, RuntimeError, SandboxId, SandboxState, Sa
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// What systemd-resolved asks itself.
+const UPSTREAM_RESOLV_CONF: &str = "/run/systemd/resolve/resolv.conf";
 
 /// What is there now.
 #[derive(Clone, Debug)]
@@ -52,21 +56,17 @@ pub(super) async fn make(
         }
         ctx.config.network.detach(&uid).await.map_err(|e| failed(&e))?;
     }
-    let resolv_conf = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let resolv_conf = std::fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+    let upstream = std::fs::read_to_string(UPSTREAM_RESOLV_CONF).ok();
     let surroundings = Surroundings {
-        names: names(ctx, &resolv_conf),
+        names: names(ctx, dns::reachable(&resolv_conf, upstream.as_deref())),
         cgroup_root: &ctx.config.cgroup_root,
         data_dir: &ctx.config.data_dir,
         node_name: &ctx.config.node_name,
     };
-    let (config, no_dns) = sandbox::config(pod, attempt, &surroundings).map_err(|e| failed(&e))?;
-    if no_dns {
-        let name = super::observed::pod_words(pod);
-        let policy = "Falling back to \"Default\" policy.";
-        let message = format!(
-            "pod: {name:?}. kubelet does not have ClusterDNS IP configured and cannot create Pod using \"ClusterFirst\" policy. {policy}"
-        );
-        ctx.tell(pod, EventType::Warning, "MissingClusterDNS", message);
+    let (config, shortages) = sandbox::config(pod, attempt, &surroundings).map_err(|e| failed(&e))?;
+    for shortage in shortages {
+        ctx.tell(pod, EventType::Warning, shortage.reason(), shortage.to_string());
     }
     std::fs::create_dir_all(&config.log_directory).map_err(|e| failed(&e))?;
     let runtime = &ctx.config.runtime;
