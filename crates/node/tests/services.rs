@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at what it did not expect")]
 use async_trait::async_trait;
 use isopod_api::k8s::api::coordination::v1::Lease;
-use isopod_api::k8s::api::core::v1::{Namespace, Service};
+use isopod_api::k8s::api::core::v1::{Namespace, Node as Machine, Service};
 use isopod_api::k8s::api::discovery::v1::EndpointSlice;
 use isopod_apiserver::{ApiServer, Config, UserInfo};
 use isopod_network::contract::{NetworkError, PortName, Protocol, Result, ServicePath, ServiceTable};
@@ -164,6 +164,34 @@ async fn a_listener_of_the_proxy_is_used_as_long_as_it_is_there() {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while node.kernel.table.lock().ports.get(&name("web")).unwrap().proxy != wanted {
             assert!(tokio::time::Instant::now() < deadline, "not {wanted:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_for_the_nodes_zone_are_preferred_from_when_it_has_one() {
+    let node = Node::start().await;
+    node.allow(1000);
+    node.service("web", "10.0.0.20").await;
+    let machines: Api<Machine> = Api::all(node.client.clone());
+    let machine = serde_json::from_value(json!({"metadata": {"name": "here"}})).unwrap();
+    machines.create(&PostParams::default(), &machine).await.unwrap();
+    let endpoints: Vec<Value> = [("10.1.0.2", "a"), ("10.1.1.3", "b")]
+        .map(|(address, zone)| json!({"addresses": [address], "hints": {"forZones": [{"name": zone}]}}))
+        .into();
+    let slice = json!({"metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}}, "addressType": "IPv4",
+        "ports": [{"name": "", "port": 8080, "protocol": "TCP"}], "endpoints": endpoints});
+    let slices: Api<EndpointSlice> = Api::namespaced(node.client.clone(), "default");
+    let made = slices.create(&PostParams::default(), &serde_json::from_value(slice).unwrap()).await.unwrap();
+    node.reached(made.metadata.resource_version.unwrap().parse().unwrap()).await;
+    assert_eq!(node.endpoints("web").unwrap(), ["10.1.0.2:8080", "10.1.1.3:8080"], "its zone is not known");
+    for (zone, expected) in [(json!("b"), vec!["10.1.1.3:8080"]), (json!("a"), vec!["10.1.0.2:8080"])] {
+        let label = json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}});
+        machines.patch("here", &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while node.endpoints("web").unwrap() != expected {
+            assert!(tokio::time::Instant::now() < deadline, "not {expected:?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

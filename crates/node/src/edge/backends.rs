@@ -1,4 +1,5 @@
 //! One Service as the HTTP proxy has to balance it. Pure.
+use crate::services::topology::Here;
 use crate::services::translate;
 use isopod_network::contract::{Endpoint, PortName, Protocol as Transport};
 use isopod_network::proxy::{Backends, Protocol};
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Those of its ports whose `appProtocol` says that they speak HTTP.
-pub fn backends(service: &Service, slices: &[Arc<EndpointSlice>], node: &str) -> BTreeMap<PortName, Backends> {
+pub fn backends(service: &Service, slices: &[Arc<EndpointSlice>], here: &Here) -> BTreeMap<PortName, Backends> {
     let ports = service.spec.iter().flat_map(|s| s.ports.iter().flatten());
     let spoken: BTreeMap<&str, Protocol> = ports
         .filter_map(|p| Some((p.name.as_deref().unwrap_or(""), Protocol::of_app_protocol(p.app_protocol.as_deref()?)?)))
@@ -17,7 +18,7 @@ pub fn backends(service: &Service, slices: &[Arc<EndpointSlice>], node: &str) ->
         return BTreeMap::new();
     }
     let mut found = BTreeMap::new();
-    for (name, port) in translate::ports(service, slices, node) {
+    for (name, port) in translate::ports(service, slices, here) {
         let Some(protocol) = spoken.get(name.port.as_str()).filter(|_| name.protocol == Transport::Tcp) else {
             continue;
         };
@@ -42,7 +43,8 @@ mod tests {
         let slice = json!({"metadata": {"labels": {"kubernetes.io/service-name": "web"}}, "addressType": "IPv4", "ports": ports,
             "endpoints": [{"addresses": ["10.1.0.2"], "nodeName": "a"}, {"addresses": ["10.1.0.3"], "nodeName": "b"}]});
         let service: Service = serde_json::from_value(service).unwrap();
-        let found = backends(&service, &[Arc::new(serde_json::from_value(slice).unwrap())], "a");
+        let here = Here { node: "a".into(), zone: None };
+        let found = backends(&service, &[Arc::new(serde_json::from_value(slice).unwrap())], &here);
         found.iter().map(|(n, b)| format!("{} {:?} {} {}", n.port, b.protocol, b.endpoints.len(), b.affinity)).collect()
     }
 

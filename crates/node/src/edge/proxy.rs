@@ -1,6 +1,7 @@
 //! Feeds the HTTP proxy, and says how far it has come.
 use super::touched::Touched;
 use super::{RETRY, Told, backends};
+use crate::services::place::Place;
 use isopod_network::contract::PortName;
 use isopod_network::proxy::Backends;
 use isopod_reflect::{Key, Reflectors};
@@ -15,12 +16,13 @@ type Known = BTreeMap<Key, BTreeMap<PortName, Backends>>;
 /// by every request: with the kernel's own it is what drain waits for ([`crate::drain::watermark::least`]).
 pub async fn feed_proxy(node: &str, reflectors: &Reflectors, told: Arc<dyn Told>, programmed: watch::Sender<u64>) {
     let mut touched = Touched::start(reflectors).await;
+    let mut place = Place::of(node, reflectors);
     let (mut known, mut replace) = (Known::new(), true);
     loop {
         let (version, keys) = touched.take();
         let mut changes = Vec::new();
         for key in keys {
-            let now = touched.get(&key).map(|(service, slices)| backends::backends(&service, &slices, node));
+            let now = touched.get(&key).map(|(service, slices)| backends::backends(&service, &slices, place.here()));
             changes.extend(change(&mut known, key, now.unwrap_or_default()));
         }
         if replace {
@@ -37,7 +39,14 @@ pub async fn feed_proxy(node: &str, reflectors: &Reflectors, told: Arc<dyn Told>
             }
         }
         programmed.send_if_modified(|held| std::mem::replace(held, version.max(*held)) < version);
-        if !touched.changed().await {
+        let alive = tokio::select! {
+            alive = touched.changed() => alive,
+            moved = place.moved() => {
+                touched.touch(known.keys().cloned());
+                moved
+            }
+        };
+        if !alive {
             return;
         }
     }

@@ -62,6 +62,11 @@ impl Touched {
         }
     }
 
+    /// These are to be looked at again, for a reason of their own.
+    pub fn touch(&mut self, keys: impl Iterator<Item = Key>) {
+        self.pending.extend(keys);
+    }
+
     pub fn get(&self, key: &Key) -> Option<(Arc<Service>, Vec<Arc<EndpointSlice>>)> {
         let service = self.services.get(&key.namespace, &key.name)?;
         Some((service, self.slices.by_index(BY_SERVICE, &key.to_string())))

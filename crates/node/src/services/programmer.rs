@@ -1,4 +1,5 @@
 //! [`Programmer`]: keeps this node's kernel equal to the mirrors, and says how far it has come.
+use super::place::Place;
 use super::translate::{self, SERVICE_NAME};
 use isopod_network::contract::{PortName, Protocol, ServicePath, ServiceTable};
 use isopod_reflect::{Change, Reflector, Reflectors, Subscription};
@@ -19,7 +20,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Translates what changes and programs it.
 pub struct Programmer {
-    node: String,
+    place: Place,
     services: Reflector<Service>,
     slices: Reflector<EndpointSlice>,
     path: Arc<dyn ServicePath>,
@@ -39,7 +40,7 @@ fn index(slice: &EndpointSlice) -> Vec<String> {
 }
 
 impl Programmer {
-    /// The reflectors' client must be able to list and watch Services and EndpointSlices. Must be called within a tokio runtime.
+    /// The reflectors' client must be able to list and watch Services, EndpointSlices and Nodes. Must be called within a tokio runtime.
     pub fn new(
         node: &str,
         reflectors: &Reflectors,
@@ -48,7 +49,7 @@ impl Programmer {
     ) -> Self {
         let (services, slices) = (reflectors.of(), reflectors.of::<EndpointSlice>());
         slices.add_index(BY_SERVICE, index);
-        Self { node: node.to_owned(), services, slices, path, listeners }
+        Self { place: Place::of(node, reflectors), services, slices, path, listeners }
     }
 
     /// Runs until the mirrors end. `programmed` rises to version X when every EndpointSlice up to X is in
@@ -87,9 +88,13 @@ impl Programmer {
         tokio::select! {
             batch = changes.services.next_batch() => batch.map(|batch| touched.extend(of_services(&batch))).is_some(),
             batch = changes.slices.next_batch() => batch.map(|batch| touched.extend(of_slices(&batch))).is_some(),
+            moved = self.place.moved() => {
+                touched.extend(all(table));
+                moved
+            }
             // Without a proxy its sender may be gone: then nothing changes any more.
             Ok(()) = self.listeners.changed() => {
-                touched.extend(table.ports.keys().map(|name| (name.namespace.clone(), name.service.clone())));
+                touched.extend(all(table));
                 true
             }
         }
@@ -101,7 +106,7 @@ impl Programmer {
         for (namespace, service) in std::mem::take(touched) {
             let slices = self.slices.by_index(BY_SERVICE, &format!("{namespace}/{service}"));
             let ports = match self.services.get(&namespace, &service) {
-                Some(service) => translate::ports(&service, &slices, &self.node),
+                Some(service) => translate::ports(&service, &slices, self.place.here()),
                 None => BTreeMap::new(),
             };
             for name in names(table, &namespace, &service) {
@@ -113,6 +118,11 @@ impl Programmer {
             }
         }
     }
+}
+
+/// Every Service of the table.
+fn all(table: &ServiceTable) -> impl Iterator<Item = Name> + use<'_> {
+    table.ports.keys().map(|name| (name.namespace.clone(), name.service.clone()))
 }
 
 /// The ports that one Service has in the table.

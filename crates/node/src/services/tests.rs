@@ -1,4 +1,5 @@
 //! Services and slices as manifests, ports as text; and the programmer against mirrors that are fed by hand.
+use super::topology::Here;
 use super::translate;
 use isopod_network::contract::{PortName, ServicePort};
 use k8s_openapi::api::core::v1::Service;
@@ -16,9 +17,13 @@ fn slice(ports: &Value, endpoints: &Value) -> Arc<EndpointSlice> {
     Arc::new(serde_json::from_value(slice).unwrap())
 }
 
+fn here() -> Here {
+    Here { node: "here".into(), zone: Some("a".into()) }
+}
+
 /// One line a port, one word for each thing that is not the default.
 fn text(service: &Service, slices: &[Arc<EndpointSlice>]) -> String {
-    let ports = translate::ports(service, slices, "here");
+    let ports = translate::ports(service, slices, &here());
     ports.iter().map(|(name, port)| line(name, port)).collect::<Vec<_>>().join("\n")
 }
 
@@ -123,4 +128,19 @@ fn an_endpoint_in_two_slices_counts_once() {
     let expected = "/tcp [10.96.0.7]:80 → 10.1.0.2:8080/rs";
     assert_eq!(text(&own, &[Arc::clone(&ready), Arc::clone(&leaving)]), expected);
     assert_eq!(text(&own, &[leaving, ready]), expected);
+}
+
+#[test]
+fn hints_choose_for_each_policy() {
+    let ports = json!([{"port": 8080}]);
+    let slices = [slice(
+        &ports,
+        &json!([{"addresses": ["10.1.0.2"], "nodeName": "here", "hints": {"forZones": [{"name": "b"}]}},
+                {"addresses": ["10.1.1.3"], "nodeName": "there", "hints": {"forZones": [{"name": "a"}]}},
+                {"addresses": ["10.1.1.4"], "nodeName": "there", "hints": {"forZones": [{"name": "b"}]}}]),
+    )];
+    let own = service(&json!({"clusterIP": "10.96.0.7", "ports": [{"port": 80}]}));
+    assert_eq!(text(&own, &slices), "/tcp [10.96.0.7]:80 → 10.1.1.3:8080/rs");
+    let kept = service(&json!({"clusterIP": "10.96.0.7", "internalTrafficPolicy": "Local", "ports": [{"port": 80}]}));
+    assert_eq!(text(&kept, &slices), "/tcp [10.96.0.7]:80 internal-local → 10.1.0.2:8080/lrs 10.1.1.3:8080/rs");
 }

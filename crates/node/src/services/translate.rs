@@ -1,5 +1,6 @@
 //! From one Service and its EndpointSlices to the ports a node balances, as kube-proxy reads them (`pkg/proxy/serviceport.go`,
 //! `pkg/proxy/endpointslicecache.go`). Pure.
+use super::topology::{self, Here, Hinted};
 use isopod_network::contract::{Endpoint, PortName, Protocol, ServicePort};
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
 use k8s_openapi::api::discovery::v1::{self, EndpointSlice};
@@ -18,8 +19,9 @@ const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ran
 const AFFINITY_SECONDS: i32 = 10_800;
 const NONE: &str = "None";
 
-/// The ports of one Service. Empty for those that have no address of their own: headless ones and `ExternalName`.
-pub fn ports(service: &Service, slices: &[Arc<EndpointSlice>], node: &str) -> BTreeMap<PortName, ServicePort> {
+/// The ports of one Service, as the node `here` balances them. Empty for those that have no address of their own: headless ones and
+/// `ExternalName`.
+pub fn ports(service: &Service, slices: &[Arc<EndpointSlice>], here: &Here) -> BTreeMap<PortName, ServicePort> {
     let (Some(spec), Some(name)) = (&service.spec, &service.metadata.name) else { return BTreeMap::new() };
     let cluster_ips = cluster_ips(spec);
     let other = service.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(OTHER_PROXY));
@@ -35,6 +37,8 @@ pub fn ports(service: &Service, slices: &[Arc<EndpointSlice>], node: &str) -> BT
             port: port.name.clone().unwrap_or_default(),
             protocol,
         };
+        let internal_local = spec.internal_traffic_policy.as_deref() == Some("Local");
+        let kept_here = internal_local || outside.local;
         let value = ServicePort {
             cluster_ips: cluster_ips.clone(),
             port: number(port.port)?,
@@ -43,10 +47,10 @@ pub fn ports(service: &Service, slices: &[Arc<EndpointSlice>], node: &str) -> BT
             load_balancer_ips: outside.load_balancer_ips.clone(),
             load_balancer_source_ranges: outside.source_ranges.clone(),
             affinity: affinity(spec),
-            internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
+            internal_local,
             external_local: outside.local,
             proxy: None,
-            endpoints: endpoints(slices, &key.port, protocol, node),
+            endpoints: topology::preferred(endpoints(slices, &key.port, protocol, &here.node), here, kept_here),
         };
         Some((key, value))
     };
@@ -108,8 +112,8 @@ fn affinity(spec: &ServiceSpec) -> Option<Duration> {
 
 /// The endpoints of one port over all slices of its Service. Slices match by the name of the port: that is how a named target port
 /// can have a different number in each. Of an endpoint's addresses only the first counts, as everywhere in Kubernetes.
-fn endpoints(slices: &[Arc<EndpointSlice>], name: &str, wanted: Protocol, node: &str) -> Vec<Endpoint> {
-    let mut all: BTreeMap<SocketAddr, Endpoint> = BTreeMap::new();
+fn endpoints(slices: &[Arc<EndpointSlice>], name: &str, wanted: Protocol, node: &str) -> Vec<Hinted> {
+    let mut all: BTreeMap<SocketAddr, Hinted> = BTreeMap::new();
     for slice in slices {
         let ports = slice.ports.iter().flatten();
         let ports = ports.filter(|port| port.name.as_deref().unwrap_or_default() == name);
@@ -117,12 +121,13 @@ fn endpoints(slices: &[Arc<EndpointSlice>], name: &str, wanted: Protocol, node: 
         for port in ports.filter_map(|port| port.port.and_then(number)) {
             for endpoint in slice.endpoints.iter().flatten().filter_map(|endpoint| one(endpoint, port, node)) {
                 // While a pod moves between slices it may stand in two: what says more for it counts.
-                let better = |held: &Endpoint| {
-                    (endpoint.ready, endpoint.serving, held.terminating)
-                        > (held.ready, held.serving, endpoint.terminating)
+                let found = &endpoint.endpoint;
+                let better = |held: &Hinted| {
+                    let held = &held.endpoint;
+                    (found.ready, found.serving, held.terminating) > (held.ready, held.serving, found.terminating)
                 };
-                if all.get(&endpoint.address).is_none_or(better) {
-                    all.insert(endpoint.address, endpoint);
+                if all.get(&found.address).is_none_or(better) {
+                    all.insert(found.address, endpoint);
                 }
             }
         }
@@ -130,17 +135,18 @@ fn endpoints(slices: &[Arc<EndpointSlice>], name: &str, wanted: Protocol, node: 
     all.into_values().collect()
 }
 
-fn one(endpoint: &v1::Endpoint, port: u16, node: &str) -> Option<Endpoint> {
-    let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
-    let conditions = endpoint.conditions.as_ref();
+fn one(found: &v1::Endpoint, port: u16, node: &str) -> Option<Hinted> {
+    let address: IpAddr = found.addresses.first()?.parse().ok()?;
+    let conditions = found.conditions.as_ref();
     // An absent condition is to be read as true, `terminating` as false (`discovery/v1` types).
-    Some(Endpoint {
+    let endpoint = Endpoint {
         address: SocketAddr::new(address, port),
-        local: endpoint.node_name.as_deref() == Some(node),
+        local: found.node_name.as_deref() == Some(node),
         ready: conditions.and_then(|c| c.ready).unwrap_or(true),
         serving: conditions.and_then(|c| c.serving).unwrap_or(true),
         terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
-    })
+    };
+    Some(Hinted { endpoint, hints: found.hints.clone().unwrap_or_default() })
 }
 
 fn addresses<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<IpAddr> {
