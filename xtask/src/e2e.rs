@@ -20,6 +20,7 @@ const PASSING: &[&str] = &[
     "zero-downtime",
     "keep-alive",
     "nodes",
+    "services",
     "verbs",
     "tutorial",
     "rollout@isopod",
