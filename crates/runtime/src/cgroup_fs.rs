@@ -100,6 +100,8 @@ impl Cgroups {
         if self.is_v2() {
             // As the kubelet: one process killed for memory takes its container with it.
             self.write(path, "memory.oom.group", "1");
+            // And no swap (`NoSwap`, its default): a container beyond its limit is killed, and does not slow down everybody.
+            self.write(path, "memory.swap.max", "0");
         }
         Ok(())
     }

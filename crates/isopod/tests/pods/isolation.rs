@@ -1,5 +1,5 @@
 //! What a container sees, may and may not.
-use crate::world::{World, container, is_ready, phase, pod, sh, stays, with};
+use crate::world::{World, is_ready, pod, sh, stays, with};
 use serde_json::json;
 use std::fs;
 
@@ -78,55 +78,6 @@ pub async fn seccomp_profiles(w: &World) {
     let log = w.ok(&["logs", "seccomp", "-c", "default"]).await;
     assert!(log.contains("Operation not permitted"), "{log}");
     w.told("seccomp", "cannot load seccomp profile").await;
-}
-
-pub async fn limits_of_containers_pods_and_classes(w: &World) {
-    let limited = with(
-        stays("c"),
-        json!({"resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "500m", "memory": "64Mi"}}}),
-    );
-    w.create(pod("limits", json!({"containers": [limited]}))).await;
-    let hungry = sh("hungry", "exec tail /dev/zero");
-    let whole = json!({"limits": {"memory": "48Mi", "cpu": "1"}});
-    w.create(pod("whole", json!({"restartPolicy": "Never", "resources": whole, "containers": [hungry]}))).await;
-    w.create(pod("effort", json!({"containers": [stays("c")]}))).await;
-    let seen = w.until("limits", "ready", is_ready).await;
-    let status = seen.status.clone().unwrap();
-    assert_eq!(status.qos_class.as_deref(), Some("Burstable"));
-    let v2 = !std::path::Path::new("/sys/fs/cgroup/memory").exists();
-    let read = |cgroup: &str, controller: &str, file: &str| {
-        let root = if v2 { "/sys/fs/cgroup".to_owned() } else { format!("/sys/fs/cgroup/{controller}") };
-        fs::read_to_string(format!("{root}/{cgroup}/{file}")).unwrap_or_else(|e| panic!("{root}/{cgroup}/{file}: {e}"))
-    };
-    // Seen from inside, too: programs size themselves by it.
-    let inside = if v2 { "cat /sys/fs/cgroup/memory.max" } else { "cat /sys/fs/cgroup/memory/memory.limit_in_bytes" };
-    assert_eq!(w.exec("limits", inside).await, "67108864\n");
-    let uid = seen.metadata.uid.unwrap();
-    let top = fs::read_dir(if v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/memory" }).unwrap().flatten();
-    let roots: Vec<String> = top.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
-    let pod_group = |class: &str, uid: &str| {
-        let find = |root: &String| {
-            let path = format!("{root}/kubepods/{class}pod{uid}");
-            let base = if v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/memory" };
-            std::path::Path::new(base).join(&path).is_dir().then_some(path)
-        };
-        roots.iter().find_map(find).unwrap()
-    };
-    let group = pod_group("burstable/", &uid);
-    if v2 {
-        assert_eq!(read(&group, "", "cpu.max"), "50000 100000\n");
-    } else {
-        assert_eq!(read(&group, "cpu", "cpu.cfs_quota_us"), "50000\n");
-        assert_eq!(read(&group, "cpu", "cpu.shares"), "102\n");
-        let memory: u64 = read(&group, "memory", "memory.limit_in_bytes").trim().parse().unwrap();
-        assert_eq!(memory >> 20, 64 + 16, "its containers' and what its supervisor may take");
-        let effort = w.until("effort", "ready", is_ready).await;
-        let class = pod_group("besteffort/", &effort.metadata.uid.unwrap());
-        let class = class.rsplit_once('/').unwrap().0.to_owned();
-        assert_eq!(read(&class, "cpu", "cpu.shares"), "2\n");
-    }
-    let end = container(&w.until("whole", "is killed", phase("Failed")).await).state.unwrap().terminated.unwrap();
-    assert_eq!((end.exit_code, end.reason.as_deref()), (137, Some("OOMKilled")), "{end:?}");
 }
 
 pub async fn nobody_gets_out(w: &World) {

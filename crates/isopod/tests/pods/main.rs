@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cgroups;
 mod clock;
 mod environment;
 mod eviction;
@@ -57,6 +58,12 @@ async fn unused_images_go_when_the_disk_fills_up() {
 }
 
 #[tokio::test]
+async fn cgroups_of_a_cluster() {
+    support::machine::own_network();
+    cgroups::on_this_machine().await;
+}
+
+#[tokio::test]
 async fn time_passes() {
     support::machine::own_network();
     clock::tokens_are_renewed_and_sleep_harms_nothing().await;
@@ -75,7 +82,6 @@ async fn every_phrase_on_real_containers() {
         isolation::containers_of_a_pod_share_what_they_should,
         isolation::rights_files_and_users,
         isolation::seccomp_profiles,
-        isolation::limits_of_containers_pods_and_classes,
         isolation::nobody_gets_out,
         lives::init_containers_and_sidecars_come_in_order,
         lives::policies_decide_over_restarts_and_phases,
@@ -83,15 +89,11 @@ async fn every_phrase_on_real_containers() {
         lives::hooks_of_all_kinds,
         lives::ends_are_in_order_and_bounded,
         lives::ephemeral_containers_look_into_a_pod,
-        lives::memory_kills_are_told,
-        machine::the_node_tells_what_it_is,
-        machine::usage_is_told,
         machine::a_pod_can_have_the_machines_own_world,
         messages::what_cannot_run_says_why,
         messages::events_are_kubernetes_own,
         messages::statuses_are_whole,
         streams::logs_in_all_forms,
-        streams::commands_end_with_their_code_and_have_a_size,
         streams::clients_attach_to_the_first_process,
         streams::files_are_copied_both_ways,
         streams::ports_are_forwarded,
