@@ -204,7 +204,7 @@ impl Reflectors {
         source: impl FnOnce(Filter) -> Objects<K>,
     ) -> Reflector<K>
     where
-        K: HasMeta + DeserializeOwned + Clone + Debug,
+        K: HasMeta + kube::Resource + DeserializeOwned + Clone + Debug,
     {
         let mut table = self.table.lock();
         let key = (TypeId::of::<K>(), namespace, selection);
