@@ -151,6 +151,9 @@ reach "externalTrafficPolicy Local" one neighbour tcp 192.0.2.1 30082 12
 is "externalTrafficPolicy Local shows the client" 192.0.2.9 "$(at neighbour from tcp 192.0.2.1 30082)"
 reach "trafficDistribution PreferSameNode" one "machine client one" tcp "$(vip preferred)" 80 12
 
+say "what the machine remembers"
+holds "connections that have ended are forgotten soon" "$(cat /proc/sys/net/netfilter/nf_conntrack_tcp_timeout_time_wait)" -le 15
+
 say "no endpoints: refused at once, until they come"
 EMPTY=$(vip empty)
 refused() {
@@ -168,12 +171,15 @@ refused() {
   reach "refused: cluster IP, the machine's own datagrams" denied machine udp "$EMPTY" 80
 }
 refused
+check "a Service comes" k create service clusterip afterwards --tcp=80:8080
 k run late --image=peer:v1 --image-pull-policy=Never --labels=app=late -- tcp:8080 udp:8080 >/dev/null
 check "an endpoint comes" k wait pod/late --for=condition=Ready --timeout=30s
 for protocol in tcp udp; do
   reach "reached as soon as it is Ready" late "machine client late" $protocol "$EMPTY" 80
   reach "…by its node port" late "machine client late neighbour" $protocol 192.0.2.1 30090
 done
+is "a Service that came later is not told" "" "$(k exec client -- env | grep ^AFTERWARDS || true)"
+is "…but to pods that come after it" "AFTERWARDS_SERVICE_PORT=80" "$(k exec late -- env | grep ^AFTERWARDS_SERVICE_PORT=)"
 check "the endpoint goes" k delete pod late --grace-period=1
 refused
 

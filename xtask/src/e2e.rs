@@ -27,6 +27,8 @@ const PASSING: &[&str] = &[
     "zero-downtime@isopod",
     "tutorial@isopod",
 ];
+/// What takes too long for every change.
+const SOAK: &[&str] = &["million"];
 /// Marks a script that isopod's own commands drive.
 const OWN: &str = "@isopod";
 
@@ -36,6 +38,14 @@ pub fn acceptance() -> Result<PathBuf> {
         bail!("no acceptance scripts at {}: they stand beside the checkout, in shared/acceptance", dir.display());
     }
     Ok(dir)
+}
+
+/// The file of a script that is run here, by name.
+pub fn script(name: &str) -> Option<PathBuf> {
+    let run = PASSING.iter().chain(SOAK).any(|known| *known == name);
+    let own = sh::root().join("e2e").join(format!("{name}.sh"));
+    let theirs = || sh::root().join("../shared/acceptance").join(format!("{name}.sh"));
+    run.then(|| if own.is_file() { own } else { theirs() })
 }
 
 /// A link named kubectl to the release binary.

@@ -2,7 +2,7 @@
 //!
 //! - a `//!` opens every source file, and no file is longer than [`LONGEST`] lines (tests: [`LONGEST_TEST`]);
 //! - crates import only crates below them (DESIGN.md, "Floors of the house");
-//! - every phrase of the table of promises has a test that exists ([`phrases`]);
+//! - every phrase of the tables of promises has a test that exists ([`phrases`]);
 //! - no `todo!`, no ignored tests without a reason, one crypto provider.
 use crate::{phrases, sh};
 use anyhow::{Context, Result, bail};

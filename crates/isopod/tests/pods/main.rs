@@ -1,5 +1,5 @@
 //! What issue "real containers" promises of pods, phrase by phrase, on one cluster of the built binary: run as root, in a network
-//! namespace of the test's own, seen through the person's own `kubectl`. `PHRASES.md` says which phrase is shown where.
+//! namespace of the test's own, seen through the person's own `kubectl`. `phrases/containers.md` says which phrase is shown where.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at what it did not expect")]
 
 #[path = "../support/mod.rs"]
