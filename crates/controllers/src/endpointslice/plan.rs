@@ -15,7 +15,7 @@ pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub const MANAGER: &str = "endpointslice-controller.k8s.io";
 pub const HEADLESS: &str = "service.kubernetes.io/headless";
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
+pub(crate) const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 /// Endpoints a slice holds (`--max-endpoints-per-slice`).
 pub const MAX_ENDPOINTS: usize = 100;
 

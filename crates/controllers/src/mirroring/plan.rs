@@ -1,5 +1,5 @@
 //! The slices that mirror one Endpoints object. Pure.
-use crate::endpointslice::plan::{MANAGED_BY, SERVICE_NAME};
+use crate::endpointslice::plan::{MANAGED_BY, SERVICE_NAME, TRIGGER_TIME};
 use k8s_openapi::api::core::v1::{EndpointAddress, Endpoints, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -113,7 +113,7 @@ fn slice(
     labels.insert(SERVICE_NAME.into(), source.metadata.name.clone().unwrap_or_default());
     labels.insert(MANAGED_BY.into(), MANAGER.into());
     let mut annotations = source.metadata.annotations.clone().unwrap_or_default();
-    annotations.remove(LAST_APPLIED);
+    annotations.retain(|key, _| key != LAST_APPLIED && key != TRIGGER_TIME);
     EndpointSlice {
         metadata: ObjectMeta {
             generate_name: Some(format!("{}-", source.metadata.name.as_deref().unwrap_or(""))),
@@ -137,11 +137,18 @@ mod tests {
     #[test]
     fn mirrors_what_people_write() {
         let service: Service = serde_json::from_value(json!({"metadata": {"name": "db"}, "spec": {}})).unwrap();
-        let endpoints: Endpoints = serde_json::from_value(json!({"metadata": {"name": "db", "namespace": "ns", "uid": "e"},
+        let mut endpoints: Endpoints = serde_json::from_value(json!({"metadata": {"name": "db", "namespace": "ns", "uid": "e"},
             "subsets": [{"addresses": [{"ip": "192.0.2.1"}, {"ip": "2001:db8::1"}], "notReadyAddresses": [{"ip": "192.0.2.2"}],
                 "ports": [{"port": 5432}]}]}))
         .unwrap();
+        endpoints.metadata.annotations =
+            Some([(TRIGGER_TIME.to_owned(), "x".to_owned()), ("mine".to_owned(), "y".to_owned())].into());
+        endpoints.metadata.labels = Some([("mine".to_owned(), "yes".to_owned())].into());
         let p = plan(Some(&endpoints), Some(&service), &[]);
+        let made = &p.create[0].metadata;
+        assert_eq!(made.annotations, Some([("mine".to_owned(), "y".to_owned())].into()));
+        let labels = json!({"mine": "yes", MANAGED_BY: MANAGER, SERVICE_NAME: "db"});
+        assert_eq!(serde_json::to_value(&made.labels).unwrap(), labels);
         let told: Vec<_> =
             p.create.iter().map(|s| (s.address_type.as_str(), s.endpoints.as_ref().unwrap().len())).collect();
         assert_eq!(told, [("IPv4", 2), ("IPv6", 1)]);
