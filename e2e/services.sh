@@ -21,9 +21,10 @@ ip -n "$OUTSIDE" addr add 192.0.2.9/24 dev eth0; ip -n "$OUTSIDE" link set eth0 
 for link in all lan; do echo 0 >"/proc/sys/net/ipv4/conf/$link/send_redirects"; done
 python3 "$E2E/resolver.py" 192.0.2.1 "$WORK/questions" & RESOLVER=$!
 start_cluster --advertise-address 192.0.2.1
+BEYOND=
 clean() {
   "$ISOPOD" delete --data-dir "$DATA" >/dev/null 2>&1 || true
-  kill "$RESOLVER" 2>/dev/null || true
+  kill "$RESOLVER" $BEYOND 2>/dev/null || true
   ip netns del "$OUTSIDE"
   umount "$(realpath /etc/resolv.conf)"; rm -rf "$WORK"
 }
@@ -75,6 +76,8 @@ WEB=$(vip web) BOTH=$(vip both)
 
 for pod in client one two on-node unready untold own-names more-names on-node-plain set-0; do PROCESS[$pod]=$(process "$pod"); done
 
+HOSTNAME=beyond nsenter --net="/run/netns/$OUTSIDE" "$WORK/peer/peer" serve tcp:9000 >/dev/null & BEYOND=$!
+
 say "cluster IPs"
 reach "a named target port is another number in each pod" "one two" "machine client one two neighbour" tcp "$WEB" 80 24
 is "…and each number has its slice" "8080 8081" "$(slices web .ports[0].port)"
@@ -120,7 +123,7 @@ slice() { # SERVICE NODE HINT ADDRESS PORT [HOSTNAME]
 }
 { slice far elsewhere '' "$ONE" 8080; slice near elsewhere '' "$TWO" 8080; slice near "$NODE" '' "$ONE" 8080
   slice preferred elsewhere elsewhere "$TWO" 8080; slice preferred "$NODE" "$NODE" "$ONE" 8080
-  slice manual '' '' "$ONE" 8080; slice manual '' '' "$TWO" 8081
+  slice beyond '' '' 192.0.2.9 9000; slice manual '' '' "$ONE" 8080; slice manual '' '' "$TWO" 8081
   slice manual-headless '' '' 198.51.100.7 8080 db-0; slice manual-headless '' '' "$TWO" 8081; } >"$WORK/slices.json"
 check "slices by hand" k create -f "$WORK/slices.json"
 sed "s/ONE/$ONE/" >"$WORK/endpoints.yaml" <<'Y'
@@ -141,6 +144,26 @@ reach "…and nothing answers" refused "machine client" tcp "$(vip legacy)" 80
 check "the selector goes" k patch svc retired --type=json -p '[{"op": "remove", "path": "/spec/selector"}]'
 check "a pod goes, too" k delete pod retired
 is "its slices are left to people" retired "$(k get endpointslices -l kubernetes.io/service-name=retired,endpointslice.kubernetes.io/managed-by=endpointslice-controller.k8s.io -o 'jsonpath={.items[*].endpoints[*].targetRef.name}')"
+
+say "Services that change"
+reach "endpoints beyond the cluster" beyond "machine client neighbour" tcp "$(vip beyond)" 80
+reach "…by node port" beyond "machine client neighbour" tcp 192.0.2.1 30083
+CHANGING=$(vip changing)
+reach "the first pod" one "machine client one" tcp "$CHANGING" 80 8
+# changed NAME PATCH EXPECTED PORT: from everywhere, once the kernel has it
+changed() { check "$1" k patch svc changing --type=merge -p "$2"; eventually 10 "…and it is so" answers "$3" machine tcp "$CHANGING" "$4"; reach "…for pods" "$3" "client one" tcp "$CHANGING" "$4" 12; }
+changed "another selector" '{"spec": {"selector": {"version": "v2"}}}' two 80
+changed "another target port" '{"spec": {"ports": [{"name": "http", "port": 80, "targetPort": 8081}]}}' two 80
+changed "another port" '{"spec": {"ports": [{"name": "http", "port": 81, "targetPort": "web"}]}}' two 81
+reach "…and not the one before" refused "machine client" tcp "$CHANGING" 80
+changed "affinity" '{"spec": {"sessionAffinity": "ClientIP"}}' two 81
+changed "no affinity" '{"spec": {"sessionAffinity": "None", "sessionAffinityConfig": null}}' two 81
+changed "a node port" '{"spec": {"type": "NodePort", "ports": [{"name": "http", "port": 81, "targetPort": "web", "nodePort": 30084}]}}' two 81
+reach "…for all" two "machine client neighbour" tcp 192.0.2.1 30084
+changed "no node port" '{"spec": {"type": "ClusterIP", "ports": [{"name": "http", "port": 81, "targetPort": "web"}]}}' two 81
+reach "…for anybody" refused "machine client neighbour" tcp 192.0.2.1 30084
+check "the Service goes" k delete svc changing
+reach "…and its address is refused" refused "machine client one" tcp "$CHANGING" 81
 
 say "policies that keep to the node"
 reach "internalTrafficPolicy Local without an endpoint here: dropped" timeout "machine client" tcp "$(vip far)" 80
@@ -263,6 +286,12 @@ is "names of others come from the machine's resolver" 192.0.2.53 "$(d host.examp
 is "…over TCP as well" 100 "$(ask +short large.example A | wc -l)"
 check_out "…which was asked over TCP then" '^tcp large.example' cat "$WORK/questions"
 is "…their not being there, too" "NXDOMAIN none" "$(code absent.example A)"
+printf 'nameserver 127.0.0.9\n' >"$WORK/resolv.conf"
+heard() { [ "$(d host.example A)" = 192.0.2.53 ]; }
+unheard() { [ "$(code host.example A)" = "SERVFAIL none" ]; }
+eventually 10 "a machine that joins another network asks its resolvers" unheard
+printf 'nameserver 192.0.2.1\nsearch corp.example\noptions timeout:1\n' >"$WORK/resolv.conf"
+eventually 10 "…and those of the first one when it is back" heard
 is "nothing of the cluster is asked there" "" "$(grep -v ' [a-z.]*example ' "$WORK/questions" || true)"
 
 say "names: within pods"

@@ -177,6 +177,11 @@ async fn outlives_adopts_hands_over_and_comes_back() {
     let (build, pid) = process(dir).await.unwrap();
     assert_eq!((build.as_str(), dig("web.ns.svc.cluster.local").await.as_str()), ("one", "10.96.0.7"));
 
+    // Other resolvers: nobody is there to ask, and what is our own is answered as before.
+    first.resolvers(vec!["127.0.0.1:9".parse().unwrap()]).await.unwrap();
+    assert_eq!(dig("web.ns.svc.cluster.local").await, "10.96.0.7");
+    first.resolvers(Vec::new()).await.unwrap();
+
     let load = Load::start(at);
     let mut tunnel = TcpStream::connect(at).await.unwrap();
     tunnel.write_all(b"GET /t HTTP/1.1\r\nhost: web\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n").await.unwrap();

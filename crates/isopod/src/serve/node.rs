@@ -28,6 +28,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -37,7 +38,11 @@ use tokio_util::sync::CancellationToken;
 const KUBELET_PORT: u16 = 10_250;
 /// The tenth address of the Services, as everywhere.
 const DNS: u64 = 10;
+const DNS_PORT: u16 = 53;
 const DOMAIN: &str = "cluster.local";
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// A client gives up on a name after ten seconds (`resolv.conf(5)`: two attempts of five).
+const LOOK_AT_RESOLVERS: Duration = Duration::from_secs(2);
 
 /// Where this cluster's things are on the machine: needed to run pods and to take everything away again.
 pub struct Ground {
@@ -194,6 +199,9 @@ async fn services(
     let ((in_kernel, kernel), (in_proxy, proxy)) = (watch::channel(0), watch::channel(0));
     let programmed = watermark::least(vec![kernel, proxy]);
     until_the_end(parts, around, async move { programmer.run(in_kernel).await });
+    let own = ground.dns().map(|address| SocketAddr::new(address, DNS_PORT));
+    let followed = edge.clone();
+    until_the_end(parts, around, async move { follow_resolvers(&followed, own).await });
     let edge = Arc::new(edge);
     let (mirrors, told) = (around.reflectors.clone(), Arc::clone(&edge));
     until_the_end(parts, around, async move { edge::feed_dns(&mirrors, told).await });
@@ -223,6 +231,27 @@ fn until_the_end(
     });
 }
 
+/// The machine's resolvers as they are now. (A stub on loopback can be asked from here.)
+fn resolvers(own: Option<SocketAddr>) -> Vec<SocketAddr> {
+    let text = std::fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+    forward::of_resolv_conf(&text, own.as_slice())
+}
+
+/// Tells DNS when the machine asks others than before: it has joined another network, or had none when it started.
+async fn follow_resolvers(edge: &EdgeClient, own: Option<SocketAddr>) {
+    let mut told = resolvers(own);
+    loop {
+        tokio::time::sleep(LOOK_AT_RESOLVERS).await;
+        let now = resolvers(own);
+        if now != told {
+            match edge.resolvers(now.clone()).await {
+                Ok(()) => told = now,
+                Err(error) => tracing::warn!(%error, "DNS could not be told of other resolvers: trying again"),
+            }
+        }
+    }
+}
+
 /// The process with DNS and the HTTP proxy.
 fn edge(ground: &Ground, dir: &DataDir, links: &Links) -> Result<EdgeConfig> {
     let binary = std::env::current_exe().context("cannot find my own binary")?;
@@ -233,12 +262,8 @@ fn edge(ground: &Ground, dir: &DataDir, links: &Links) -> Result<EdgeConfig> {
         domain: DOMAIN.to_owned(),
         ranges: vec![of(&ground.network.service_cidr), of(&ground.network.cluster_cidr)],
     };
-    let resolv_conf = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let settings = ground.network.service_cidr.nth(DNS).map(|address| DnsSettings {
-        scope,
-        listen: vec![SocketAddr::new(address.into(), 53)],
-        resolvers: forward::of_resolv_conf(&resolv_conf, &[SocketAddr::new(address.into(), 53)]),
-    });
+    let own = ground.dns().map(|address| SocketAddr::new(address, DNS_PORT));
+    let settings = own.map(|at| DnsSettings { scope, listen: vec![at], resolvers: resolvers(own) });
     Ok(EdgeConfig {
         dir: dir.run_dir(),
         build: format!("{} {} {}", env!("CARGO_PKG_VERSION"), file.len(), changed.as_nanos()),

@@ -30,7 +30,8 @@ pub struct DnsServer {
 
 struct Inner {
     settings: RwLock<Arc<Settings>>,
-    zone: RwLock<Zone>,
+    /// Not known before it was told once: whoever asks meanwhile is to ask again, and must not hear that what there is is not there.
+    zone: RwLock<Option<Zone>>,
 }
 
 struct Settings {
@@ -51,6 +52,7 @@ impl DnsServer {
     /// When this returns, every question is answered by what is now.
     pub fn apply(&self, changes: Vec<Change>) {
         let mut zone = self.inner.zone.write();
+        let zone = zone.get_or_insert_default();
         changes.into_iter().for_each(|c| zone.apply(c));
     }
 
@@ -58,12 +60,23 @@ impl DnsServer {
     pub fn replace(&self, changes: Vec<Change>) {
         let mut fresh = Zone::default();
         changes.into_iter().for_each(|c| fresh.apply(c));
-        *self.inner.zone.write() = fresh;
+        *self.inner.zone.write() = Some(fresh);
     }
 
-    /// What makes an empty zone this one.
+    /// What makes an empty zone this one; nothing, if it is not known.
     pub fn changes(&self) -> Vec<Change> {
-        self.inner.zone.read().changes()
+        self.inner.zone.read().as_ref().map(Zone::changes).unwrap_or_default()
+    }
+
+    fn verdict(&self, scope: &Scope, query: &Query) -> Verdict {
+        let zone = self.inner.zone.read();
+        let nothing = Zone::default();
+        match answer(scope, zone.as_ref().unwrap_or(&nothing), query.name(), query.query_type()) {
+            Verdict::Answer(_) if zone.is_none() => {
+                Verdict::Answer(Answer { code: ResponseCode::ServFail, ..Answer::default() })
+            }
+            verdict => verdict,
+        }
     }
 
     /// Answers what comes in on these sockets until the returned server is dropped or shut down. Must be called within a tokio
@@ -77,8 +90,7 @@ impl DnsServer {
 
     async fn resolve(&self, query: &Query) -> Answer {
         let settings = Arc::clone(&self.inner.settings.read());
-        let verdict = answer(&settings.scope, &self.inner.zone.read(), query.name(), query.query_type());
-        match verdict {
+        match self.verdict(&settings.scope, query) {
             Verdict::Answer(mut found) => {
                 // Clients take the first: in any order, so that they spread.
                 if matches!(query.query_type(), RecordType::A | RecordType::AAAA | RecordType::SRV) && !is_alias(&found)

@@ -44,6 +44,7 @@ pub type Listening = Arc<BTreeMap<PortName, SocketAddr>>;
 enum Order {
     Dns { replace: bool, changes: Vec<Change> },
     Proxy { replace: bool, ports: Vec<(PortName, Option<Backends>)> },
+    Resolvers(Vec<SocketAddr>),
     Stop,
 }
 
@@ -82,6 +83,11 @@ impl EdgeClient {
     /// Tells where the requests of Service ports go. When it returns, every request goes so.
     pub async fn proxy(&self, replace: bool, ports: Vec<(PortName, Option<Backends>)>) -> Result<()> {
         self.order(Order::Proxy { replace, ports }).await
+    }
+
+    /// Tells whom DNS asks about names of others from now on.
+    pub async fn resolvers(&self, resolvers: Vec<SocketAddr>) -> Result<()> {
+        self.order(Order::Resolvers(resolvers)).await
     }
 
     /// Where kernel rules have to send connections to each Service port.
@@ -161,6 +167,12 @@ impl Keeper {
     async fn carry_out(&mut self, order: Order) -> Result<()> {
         let (replace, request) = match order {
             Order::Stop => return self.ask(Call::Stop).await,
+            Order::Resolvers(resolvers) => {
+                if let Some(dns) = &mut self.config.settings.dns {
+                    dns.resolvers = resolvers;
+                }
+                (false, Call::Configure { settings: self.config.settings.clone() })
+            }
             Order::Dns { replace, changes } => {
                 if replace {
                     (self.zone, self.known[0]) = (Zone::default(), true);

@@ -298,7 +298,10 @@ impl Edge {
             }
         }
         let both = udp.into_iter().filter_map(|(at, udp)| Some((at, (udp, tcp.remove(&at)?)))).collect();
-        self.dns.replace(std::mem::take(&mut taken.state.zone));
+        let zone = std::mem::take(&mut taken.state.zone);
+        if !zone.is_empty() {
+            self.dns.replace(zone);
+        }
         if let Some(settings) = taken.state.settings.take() {
             self.configure(settings, both).await?;
         }

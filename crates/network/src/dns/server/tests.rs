@@ -109,3 +109,17 @@ async fn forwards_what_needs_tcp_and_refuses_without_resolvers() {
     assert!(dig(&alone, &["host.example"]).await.contains("status: REFUSED"));
     assert!(dig(&alone, &["out.ns.svc.cluster.local"]).await.contains("example.org."), "the alias is true anyway");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn before_it_knows_the_cluster_it_denies_nothing() {
+    let scope = Scope { domain: "cluster.local".into(), ranges: Vec::new() };
+    let dns = DnsServer::new(scope, Forwarder::new(vec![resolver(1).await]));
+    let datagrams = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let at = datagrams.local_addr().unwrap();
+    let lab = Lab { _serving: dns.serve(vec![datagrams], Vec::new()), at };
+    assert!(dig(&lab, &["web.ns.svc.cluster.local"]).await.contains("status: SERVFAIL"));
+    assert!(dig(&lab, &["+short", "host.example"]).await.contains("192.0.2.0"), "others are asked all the same");
+    assert_eq!(dns.changes(), []);
+    dns.replace(Vec::new());
+    assert!(dig(&lab, &["web.ns.svc.cluster.local"]).await.contains("status: NXDOMAIN"));
+}
