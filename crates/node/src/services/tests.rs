@@ -106,8 +106,10 @@ fn services_that_have_no_rules() {
     let ports = json!([{"port": 80}]);
     let mut own = service(&json!({"clusterIP": "10.96.0.7", "ports": ports}));
     assert_eq!(text(&own, &slices), "/tcp [10.96.0.7]:80 → 10.1.0.2:80/rs", "the control");
-    own.metadata.labels = Some([("service.kubernetes.io/service-proxy-name".to_owned(), "mine".to_owned())].into());
-    assert_eq!(text(&own, &slices), "");
+    for label in ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"] {
+        own.metadata.labels = Some([(label.to_owned(), String::new())].into());
+        assert_eq!(text(&own, &slices), "", "{label}");
+    }
     for spec in [
         json!({"clusterIP": "None", "clusterIPs": ["None"], "ports": ports}),
         json!({"type": "ExternalName", "externalName": "example.org", "ports": ports}),

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 /// Names the Service of a slice.
 pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// A Service with this label is somebody else's to balance.
-const OTHER_PROXY: &str = "service.kubernetes.io/service-proxy-name";
+/// A Service with one of these labels is somebody else's to balance, or nobody's (kube-proxy does not even watch it).
+const NOT_OURS: [&str; 2] = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
 /// The older way to give source ranges.
 const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 /// `sessionAffinityConfig.clientIP.timeoutSeconds` where it is not given.
@@ -24,7 +24,8 @@ const NONE: &str = "None";
 pub fn ports(service: &Service, slices: &[Arc<EndpointSlice>], here: &Here) -> BTreeMap<PortName, ServicePort> {
     let (Some(spec), Some(name)) = (&service.spec, &service.metadata.name) else { return BTreeMap::new() };
     let cluster_ips = cluster_ips(spec);
-    let other = service.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(OTHER_PROXY));
+    let other =
+        service.metadata.labels.as_ref().is_some_and(|labels| NOT_OURS.iter().any(|label| labels.contains_key(*label)));
     if other || cluster_ips.is_empty() || spec.type_.as_deref() == Some("ExternalName") {
         return BTreeMap::new();
     }
