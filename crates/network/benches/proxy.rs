@@ -1,5 +1,5 @@
 //! The HTTP proxy against haproxy on the same backends: requests a second and latency of `wrk` with 64 connections, taken in turns,
-//! as ratios. Needs Debian's `haproxy` and `wrk`; all traffic is on loopback.
+//! as ratios; and the processor time each takes for a request, which other work on the machine distorts less. Needs Debian's `haproxy` and `wrk`; all traffic is on loopback.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const BACKENDS: usize = 2;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 15;
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 11\r\n\r\nversion v1\n";
 
 /// As cheap as a server can be, so that what is measured is what stands before it: one thread a connection, no parsing.
@@ -62,10 +62,21 @@ fn haproxy(dir: &std::path::Path, backends: &[SocketAddr], threads: usize) -> Ha
     haproxy
 }
 
-/// Requests a second, p50 and p99 in µs.
-fn wrk(at: SocketAddr) -> (f64, f64, f64) {
+/// Processor time of a process's threads so far, in µs. `proxy`: only of the threads of isopod's proxy.
+fn processor_time(process: u32, proxy: bool) -> f64 {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap().flatten().map(|thread| thread.path());
+    let counted = threads.filter(|thread| {
+        let name = std::fs::read_to_string(thread.join("comm")).unwrap_or_default();
+        !proxy || name.trim().strip_prefix("proxy-").is_some_and(|n| n.parse::<u8>().is_ok())
+    });
+    let times = counted.filter_map(|thread| std::fs::read_to_string(thread.join("schedstat")).ok());
+    times.map(|times| times.split(' ').next().unwrap().parse::<f64>().unwrap() / 1e3).sum()
+}
+
+/// Requests a second, p50 and p99 in µs, and how many requests there were.
+fn wrk(at: SocketAddr) -> (f64, f64, f64, f64) {
     let url = format!("http://{at}/");
-    let output = Command::new("wrk").args(["-t2", "-c64", "-d2s", "--latency", &url]).output().expect("wrk is needed");
+    let output = Command::new("wrk").args(["-t2", "-c64", "-d1s", "--latency", &url]).output().expect("wrk is needed");
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(!text.contains("Socket errors") && !text.contains("Non-2xx"), "{text}");
     let after = |what: &str| text.lines().find_map(|l| l.trim().strip_prefix(what)).unwrap().trim().to_owned();
@@ -79,7 +90,9 @@ fn wrk(at: SocketAddr) -> (f64, f64, f64) {
             number * 1e6
         }
     };
-    (after("Requests/sec:").parse().unwrap(), micros(after("50%")), micros(after("99%")))
+    let count = text.lines().find(|l| l.contains(" requests in ")).and_then(|l| l.split_whitespace().next()).unwrap();
+    let rate = after("Requests/sec:").parse().unwrap();
+    (rate, micros(after("50%")), micros(after("99%")), count.parse().unwrap())
 }
 
 fn median(mut all: Vec<f64>) -> f64 {
@@ -101,19 +114,30 @@ fn main() {
     let endpoints = backends.iter().map(endpoint).collect();
     let change = (name.clone(), Some(Backends { protocol: Protocol::Http, endpoints, affinity: false }));
     runtime.block_on(proxy.apply(vec![change], |_| TcpListener::bind("127.0.0.1:0"))).unwrap();
+    let own = std::process::id();
     let targets = [("direct", backends[0]), ("haproxy", haproxy.1), ("isopod", proxy.addresses()[&name])];
-    let mut taken: Vec<Vec<(f64, f64, f64)>> = vec![Vec::new(); targets.len()];
+    let times: [&dyn Fn() -> f64; 3] =
+        [&|| 0.0, &|| processor_time(haproxy.0.id(), false), &|| processor_time(own, true)];
+    let mut taken: Vec<Vec<(f64, f64, f64, f64)>> = vec![Vec::new(); targets.len()];
     for _ in 0..ROUNDS {
         for (n, (_, at)) in targets.iter().enumerate() {
-            taken[n].push(wrk(*at));
+            let before = times[n]();
+            let (rate, p50, p99, count) = wrk(*at);
+            taken[n].push((rate, p50, p99, (times[n]() - before) / count));
         }
     }
     println!("{threads} threads, {BACKENDS} backends, wrk -t2 -c64, medians of {ROUNDS} rounds in turns");
-    println!("{:8} {:>10} {:>9} {:>9} {:>18}", "", "requests/s", "p50 µs", "p99 µs", "ratio to haproxy");
+    println!(
+        "{:8} {:>10} {:>9} {:>9} {:>18} {:>20}",
+        "", "requests/s", "p50 µs", "p99 µs", "ratio to haproxy", "CPU µs per request"
+    );
     let rate = |n: usize| median(taken[n].iter().map(|t| t.0).collect());
+    // Of a round's own figures: what else the machine does changes from round to round.
+    let ratio = |n: usize| median(taken[n].iter().zip(&taken[1]).map(|(own, haproxy)| own.0 / haproxy.0).collect());
     for (n, (name, _)) in targets.iter().enumerate() {
         let (p50, p99) =
             (median(taken[n].iter().map(|t| t.1).collect()), median(taken[n].iter().map(|t| t.2).collect()));
-        println!("{name:8} {:>10.0} {p50:>9.0} {p99:>9.0} {:>18.2}", rate(n), rate(n) / rate(1));
+        let cpu = median(taken[n].iter().map(|t| t.3).collect());
+        println!("{name:8} {:>10.0} {p50:>9.0} {p99:>9.0} {:>18.2} {cpu:>20.2}", rate(n), ratio(n));
     }
 }

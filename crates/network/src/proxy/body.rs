@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// The body of an answer. When a pod's ends, its connection goes back to the pool ([`Lease`]); when it is dropped before, the
 /// connection is closed, as nobody knows where the next answer would begin.
@@ -44,7 +44,7 @@ impl Body for Answer {
         match this {
             Self::Own(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
             Self::Pod { body, lease } => {
-                let polled = Pin::new(body).poll_frame(cx);
+                let polled = poll_driven(body, lease.as_mut(), cx);
                 match &polled {
                     Poll::Ready(None) => {
                         if let Some(lease) = lease.take() {
@@ -73,6 +73,23 @@ impl Body for Answer {
             Self::Pod { body, .. } => body.size_hint(),
         }
     }
+}
+
+/// Moves the connection on only when what came with the head, mostly all, has been taken.
+fn poll_driven(
+    body: &mut Incoming,
+    lease: Option<&mut Lease>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    let Some(lease) = lease.filter(|lease| lease.is_driven_here()) else { return Pin::new(body).poll_frame(cx) };
+    // Only the connection brings it on, which is what wakes us.
+    let mut nobody = Context::from_waker(Waker::noop());
+    let polled = Pin::new(&mut *body).poll_frame(&mut nobody);
+    if polled.is_pending() {
+        lease.drive(cx);
+        return Pin::new(body).poll_frame(&mut nobody);
+    }
+    polled
 }
 
 /// The body of a request on its way to a pod. A request without one says so, which makes it one that can be sent again.

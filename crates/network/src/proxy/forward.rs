@@ -2,14 +2,15 @@
 //!
 //! ## Choosing => Sending | NoBackend; Sending => Answered | Choosing (nothing was sent, or it may be repeated) | Failed
 use super::body::{Answer, Outgoing};
-use super::headers::{onward, strip, wants_upgrade};
+use super::headers::{ForwardedFor, onward, strip, wants_upgrade};
 use super::table::{Eligible, Protocol};
 use super::tunnel;
-use super::upstream::{Lease, Pool, Upstream, connect1};
+use super::upstream::{Lease, Pool, Upstream, connect_for_upgrade};
+use arc_swap::ArcSwap;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -34,14 +35,14 @@ const BREATH: Duration = Duration::from_millis(20);
 pub struct Forwarder {
     pub port: Arc<Port>,
     pub pool: Arc<Pool>,
-    pub client: IpAddr,
+    pub client: ForwardedFor,
     pub ending: Arc<AtomicBool>,
     pub open: Arc<AtomicUsize>,
 }
 
 /// One Service port, shared by all workers.
 pub struct Port {
-    pub eligible: parking_lot::RwLock<Arc<Eligible>>,
+    pub eligible: ArcSwap<Eligible>,
     pub turn: AtomicUsize,
 }
 
@@ -80,10 +81,10 @@ impl Forwarder {
     pub async fn answer(&self, mut request: Request<Incoming>) -> Response<Answer> {
         let upgrade = wants_upgrade(&request);
         let downstream = request.version();
-        let protocol = self.port.eligible.read().protocol;
+        let protocol = self.port.eligible.load().protocol;
         let version = if protocol == Protocol::H2c && !upgrade { Version::HTTP_2 } else { Version::HTTP_11 };
         let client_side = upgrade.then(|| hyper::upgrade::on(&mut request));
-        onward(&mut request, self.client, version, upgrade);
+        onward(&mut request, &self.client, version, upgrade);
         let mut response = match self.send(request.map(Outgoing::of), upgrade).await {
             Ok(mut response) => {
                 let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -108,9 +109,12 @@ impl Forwarder {
         let (mut repeats, mut refusals, mut full) = (0, 0u32, 0u32);
         while refusals < REFUSALS && (full < PATIENT_FROM || begun.elapsed() < ROOM_WITHIN) {
             let patience = ACCEPT_WITHIN * (1 << full.saturating_sub(PATIENT_FROM).min(DOUBLED_AT_MOST));
-            let eligible = Arc::clone(&self.port.eligible.read());
             let turn = self.port.turn.fetch_add(1, Ordering::Relaxed);
-            let Some(address) = eligible.choose(turn, self.client, &tried) else {
+            let (chosen, protocol) = {
+                let eligible = self.port.eligible.load();
+                (eligible.choose(turn, self.client.client, &tried), eligible.protocol)
+            };
+            let Some(address) = chosen else {
                 if tried.is_empty() {
                     return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, "no endpoint is ready"));
                 }
@@ -120,9 +124,9 @@ impl Forwarder {
                 continue;
             };
             let upstream = if upgrade {
-                connect1(address, patience).await.map(Upstream::Http1)
+                connect_for_upgrade(address, patience).await.map(|http1| Upstream::Http1 { http1, kept: false })
             } else {
-                self.pool.get(address, eligible.protocol, patience).await
+                self.pool.get(address, protocol, patience).await
             };
             let upstream = match upstream {
                 Ok(upstream) => upstream,
@@ -138,14 +142,15 @@ impl Forwarder {
                 }
             };
             // While we connected it may have been told to go: then nothing must be sent to it any more.
-            if !self.port.eligible.read().addresses.contains(&address) {
+            if !self.port.eligible.load().addresses.contains(&address) {
                 refusals += 1;
                 continue;
             }
+            let kept = matches!(upstream, Upstream::Http1 { kept: true, .. });
             match self.send_to(address, upstream, request).await {
                 Ok(response) => return Ok(response),
-                // Not counted as refused: a kept connection has ended, the pod may well be there.
-                Err(Failed::Unsent(again)) => (request, refusals) = (again, refusals + 1),
+                // A kept connection that has ended is no refusal, the pod may well be there; and there are only so many of them.
+                Err(Failed::Unsent(again)) => (request, refusals) = (again, refusals + u32::from(!kept)),
                 Err(Failed::Unanswered(Some(again), error)) if repeats < REPEATS => {
                     tracing::debug!(%address, %error, "request repeated");
                     (request, repeats) = (again, repeats + 1);
@@ -168,8 +173,8 @@ impl Forwarder {
     ) -> Result<Response<Answer>, Failed> {
         let copy = Copy::of(&request);
         let sent = match upstream {
-            Upstream::Http1(mut sender) => sender.try_send_request(request).await.map(|response| {
-                let lease = Lease::new(&self.pool, address, sender);
+            Upstream::Http1 { mut http1, .. } => http1.send(request).await.map(|response| {
+                let lease = Lease::new(&self.pool, address, http1);
                 response.map(|body| Answer::of_pod(body, Some(lease)))
             }),
             Upstream::Http2(mut sender) => {

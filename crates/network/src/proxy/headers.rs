@@ -11,8 +11,33 @@ static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// A client's address, and how a pod is told of it: made once for all requests of its connection.
+pub struct ForwardedFor {
+    pub client: IpAddr,
+    value: HeaderValue,
+}
+
+impl ForwardedFor {
+    pub fn new(client: IpAddr) -> Self {
+        let text = client.to_canonical().to_string();
+        // An address is made of what a header may be made of.
+        let value = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Self { client, value }
+    }
+}
+
+/// Whether [`strip`] has to do with it.
+fn is_of_connection(name: &HeaderName) -> bool {
+    let known = [CONNECTION, TE, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TRANSFER_ENCODING];
+    known.contains(name) || *name == KEEP_ALIVE || *name == PROXY_CONNECTION
+}
+
 /// Takes away what concerned only the connection it came by. `upgrade`: keep what asks for another protocol.
 pub fn strip(headers: &mut HeaderMap, upgrade: bool) {
+    // Mostly there is nothing: looking through a few names costs less than looking for eight.
+    if !upgrade && !headers.keys().any(is_of_connection) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -38,7 +63,7 @@ pub fn strip(headers: &mut HeaderMap, upgrade: bool) {
 }
 
 /// Makes a client's request one to a pod.
-pub fn onward<B>(request: &mut Request<B>, client: IpAddr, version: Version, upgrade: bool) {
+pub fn onward<B>(request: &mut Request<B>, client: &ForwardedFor, version: Version, upgrade: bool) {
     // An HTTP/1.0 client has no chunks to understand, and a pod that hears 1.0 sends none.
     let version =
         if request.version() == Version::HTTP_10 && version == Version::HTTP_11 { Version::HTTP_10 } else { version };
@@ -47,11 +72,11 @@ pub fn onward<B>(request: &mut Request<B>, client: IpAddr, version: Version, upg
     request.headers_mut().remove(EXPECT);
     append_client(request.headers_mut(), client);
     let authority = request.uri().authority().cloned();
-    let of_header = request.headers().get(HOST).and_then(|h| Authority::try_from(h.as_bytes()).ok());
-    let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let path = |uri: &Uri| uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     if version == Version::HTTP_2 {
+        let of_header = request.headers().get(HOST).and_then(|h| Authority::try_from(h.as_bytes()).ok());
         let authority = authority.or(of_header).unwrap_or_else(|| Authority::from_static("localhost"));
-        let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path);
+        let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path(request.uri()));
         if let Ok(uri) = uri.build() {
             *request.uri_mut() = uri;
         }
@@ -61,7 +86,7 @@ pub fn onward<B>(request: &mut Request<B>, client: IpAddr, version: Version, upg
             if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
                 request.headers_mut().insert(HOST, host);
             }
-            *request.uri_mut() = Uri::from(path);
+            *request.uri_mut() = Uri::from(path(request.uri()));
         }
         // An HTTP/2 client may send its cookies one by one (RFC 9113 §8.2.3).
         if request.version() == Version::HTTP_2 {
@@ -71,15 +96,16 @@ pub fn onward<B>(request: &mut Request<B>, client: IpAddr, version: Version, upg
     *request.version_mut() = version;
 }
 
-fn append_client(headers: &mut HeaderMap, client: IpAddr) {
-    let client = client.to_canonical();
-    let text = match headers.get(&FORWARDED_FOR).and_then(|v| v.to_str().ok()) {
-        Some(before) => format!("{before}, {client}"),
-        None => client.to_string(),
+fn append_client(headers: &mut HeaderMap, client: &ForwardedFor) {
+    let before = headers.get_all(&FORWARDED_FOR).iter();
+    let mut all: Vec<&[u8]> = before.map(HeaderValue::as_bytes).collect();
+    let value = if all.is_empty() {
+        client.value.clone()
+    } else {
+        all.push(client.value.as_bytes());
+        HeaderValue::from_bytes(&all.join(&b", "[..])).unwrap_or_else(|_| client.value.clone())
     };
-    if let Ok(value) = HeaderValue::from_str(&text) {
-        headers.insert(FORWARDED_FOR.clone(), value);
-    }
+    headers.insert(FORWARDED_FOR.clone(), value);
 }
 
 fn join_cookies(headers: &mut HeaderMap) {
@@ -121,10 +147,10 @@ mod tests {
 
     #[test]
     fn what_goes_on() {
-        let client = [192, 0, 2, 1].into();
+        let client = ForwardedFor::new([192, 0, 2, 1].into());
         let go = |mut r: Request<()>, version| {
             let upgrade = wants_upgrade(&r);
-            onward(&mut r, client, version, upgrade);
+            onward(&mut r, &client, version, upgrade);
             show(&r)
         };
         let hops = [
@@ -139,6 +165,11 @@ mod tests {
         assert_eq!(
             go(request(Version::HTTP_11, "/a?b=c", &hops), Version::HTTP_11),
             "/a?b=c HTTP/1.1 | host: web | x-forwarded-for: 198.51.100.7, 192.0.2.1"
+        );
+        let several = [("host", "web"), ("x-forwarded-for", "198.51.100.7"), ("x-forwarded-for", "198.51.100.8")];
+        assert_eq!(
+            go(request(Version::HTTP_11, "/", &several), Version::HTTP_11),
+            "/ HTTP/1.1 | host: web | x-forwarded-for: 198.51.100.7, 198.51.100.8, 192.0.2.1"
         );
         let socket = [("host", "web"), ("connection", "Upgrade"), ("upgrade", "websocket")];
         assert_eq!(

@@ -14,6 +14,7 @@
 mod body;
 mod forward;
 mod headers;
+mod socket;
 pub mod table;
 mod tunnel;
 mod upstream;

@@ -1,37 +1,60 @@
 //! Threads that serve: each has its own runtime and its own connections to pods, so that no request crosses a thread; all accept
-//! from the same listening sockets.
+//! from the same listening sockets, and who has more clients than another hands a new one on. (A socket a thread, by `SO_REUSEPORT`, is no
+//! way: what waits in the queue of one that is closed is reset.)
 use super::forward::{Forwarder, Port};
+use super::headers::ForwardedFor;
+use super::socket::Socket;
 use super::table::{Backends, Protocol};
 use super::tunnel::Open;
 use super::upstream::Pool;
 use crate::contract::PortName;
+use arc_swap::ArcSwap;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashSet};
 use std::convert::Infallible;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{IpAddr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// Orders a worker has not carried out yet. Only [`Proxy`] gives them, and it waits for each.
 const ORDERS: usize = 64;
+/// A worker keeps a new client to itself as long as it has not an eighth more of them than another.
+const UNEVEN: usize = 8;
 /// After an accept that failed for want of descriptors.
 const OUT_OF_DESCRIPTORS: Duration = Duration::from_millis(20);
 
 enum Order {
     /// Serves a listener until the token is cancelled.
     Serve { listener: StdListener, port: Arc<Port>, until: CancellationToken },
+    /// Serves a client that another worker has accepted.
+    Client { client: Client, port: Arc<Port> },
     /// Keeps connections to these pods only; says when that is done.
     Keep { live: Arc<HashSet<SocketAddr>>, done: oneshot::Sender<()> },
+}
+
+/// A connection that was accepted and is counted, and belongs to no runtime yet.
+struct Client {
+    stream: std::net::TcpStream,
+    address: IpAddr,
+    open: Open,
+}
+
+/// A worker as the others see it.
+struct Peer {
+    orders: mpsc::Sender<Order>,
+    /// Its clients.
+    open: Arc<AtomicUsize>,
 }
 
 /// One thread.
@@ -55,10 +78,19 @@ impl Workers {
         let (ending, open) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (graceful, stop) = (CancellationToken::new(), CancellationToken::new());
         let mut workers = Vec::new();
-        for n in 0..count.max(1) {
+        let (peers, todo): (Vec<_>, Vec<_>) = (0..count.max(1))
+            .map(|_| {
+                let (orders, todo) = mpsc::channel(ORDERS);
+                (Peer { orders, open: Arc::default() }, todo)
+            })
+            .unzip();
+        let peers: Arc<[Peer]> = peers.into();
+        for (n, (todo, peer)) in todo.into_iter().zip(peers.iter()).enumerate() {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let (orders, todo) = mpsc::channel(ORDERS);
+            let orders = peer.orders.clone();
             let serving = Serving {
+                own: Arc::clone(&peer.open),
+                peers: Arc::clone(&peers),
                 pool: Arc::default(),
                 ending: Arc::clone(&ending),
                 open: Arc::clone(&open),
@@ -148,7 +180,7 @@ impl Proxy {
                 continue;
             };
             if let Some(served) = ports.get_mut(&name) {
-                *served.port.eligible.write() = Arc::new(backends.eligible());
+                served.port.eligible.store(Arc::new(backends.eligible()));
                 served.backends = backends;
                 continue;
             }
@@ -156,7 +188,7 @@ impl Proxy {
             self.addresses.write().insert(name.clone(), served.at);
             ports.insert(name, served);
         }
-        let live: HashSet<SocketAddr> = ports.values().flat_map(|s| s.port.eligible.read().addresses.clone()).collect();
+        let live: HashSet<SocketAddr> = ports.values().flat_map(|s| s.port.eligible.load().addresses.clone()).collect();
         drop(ports);
         self.keep_only(Arc::new(live)).await
     }
@@ -164,7 +196,7 @@ impl Proxy {
     async fn serve(&self, backends: Backends, listener: StdListener) -> io::Result<Served> {
         listener.set_nonblocking(true)?;
         let at = listener.local_addr()?;
-        let eligible = RwLock::new(Arc::new(backends.eligible()));
+        let eligible = ArcSwap::from_pointee(backends.eligible());
         let port = Arc::new(Port { eligible, turn: AtomicUsize::new(0) });
         let until = CancellationToken::new();
         let order = || {
@@ -219,6 +251,10 @@ impl Proxy {
 
 /// What one thread works with.
 struct Serving {
+    /// This thread's clients.
+    own: Arc<AtomicUsize>,
+    /// All threads, this one among them.
+    peers: Arc<[Peer]>,
     pool: Arc<Pool>,
     ending: Arc<AtomicBool>,
     open: Arc<AtomicUsize>,
@@ -228,6 +264,8 @@ struct Serving {
 impl Serving {
     async fn run(self, mut todo: mpsc::Receiver<Order>) {
         let serving = Arc::new(self);
+        let pool = Arc::clone(&serving.pool);
+        tokio::spawn(async move { pool.reap().await });
         while let Some(order) = todo.recv().await {
             match order {
                 Order::Serve { listener, port, until } => {
@@ -239,6 +277,10 @@ impl Serving {
                         }
                     });
                 }
+                Order::Client { client, port } => match TcpStream::from_std(client.stream) {
+                    Ok(stream) => serving.serve(stream, client.address, client.open, &port),
+                    Err(error) => tracing::debug!(%error, "client not usable"),
+                },
                 Order::Keep { live, done } => {
                     serving.pool.keep_only(live);
                     // Nobody waits any more.
@@ -256,21 +298,11 @@ impl Serving {
         loop {
             match listener.accept().await {
                 Ok((stream, client)) => {
-                    let forwarder = Arc::new(Forwarder {
-                        port: Arc::clone(&port),
-                        pool: Arc::clone(&self.pool),
-                        client: client.ip(),
-                        ending: Arc::clone(&self.ending),
-                        open: Arc::clone(&self.open),
-                    });
-                    let protocol = port.eligible.read().protocol;
-                    tokio::spawn(serve_client(
-                        stream,
-                        forwarder,
-                        protocol,
-                        Open::new(&self.open),
-                        self.graceful.clone(),
-                    ));
+                    let open = Open::new(&self.open);
+                    match self.lighter() {
+                        Some(peer) => self.hand_on(peer, stream, client.ip(), open, &port),
+                        None => self.serve(stream, client.ip(), open, &port),
+                    }
                 }
                 Err(error) => {
                     // One client's connection that failed is no reason to stop; a full table is one to wait.
@@ -280,20 +312,56 @@ impl Serving {
             }
         }
     }
+
+    /// A worker that has fewer clients than this one, by more than is worth a thought.
+    fn lighter(&self) -> Option<&Peer> {
+        let peer = self.peers.iter().min_by_key(|peer| peer.open.load(Ordering::Relaxed))?;
+        let (own, least) = (self.own.load(Ordering::Relaxed), peer.open.load(Ordering::Relaxed));
+        (own > least + least / UNEVEN + 1).then_some(peer)
+    }
+
+    fn hand_on(self: &Arc<Self>, peer: &Peer, stream: TcpStream, address: IpAddr, open: Open, port: &Arc<Port>) {
+        let stream = match stream.into_std() {
+            Ok(stream) => stream,
+            Err(error) => return tracing::debug!(%error, "client not usable"),
+        };
+        let order = Order::Client { client: Client { stream, address, open }, port: Arc::clone(port) };
+        // It has too much to do already, or ends.
+        if let Err(TrySendError::Full(order) | TrySendError::Closed(order)) = peer.orders.try_send(order)
+            && let Order::Client { client, port } = order
+        {
+            match TcpStream::from_std(client.stream) {
+                Ok(stream) => self.serve(stream, client.address, client.open, &port),
+                Err(error) => tracing::debug!(%error, "client not usable"),
+            }
+        }
+    }
+
+    fn serve(&self, stream: TcpStream, client: IpAddr, open: Open, port: &Arc<Port>) {
+        let forwarder = Arc::new(Forwarder {
+            port: Arc::clone(port),
+            pool: Arc::clone(&self.pool),
+            client: ForwardedFor::new(client),
+            ending: Arc::clone(&self.ending),
+            open: Arc::clone(&self.open),
+        });
+        let (protocol, open) = (port.eligible.load().protocol, (open, Open::new(&self.own)));
+        tokio::spawn(serve_client(stream, forwarder, protocol, open, self.graceful.clone()));
+    }
 }
 
 async fn serve_client(
     stream: TcpStream,
     forwarder: Arc<Forwarder>,
     protocol: Protocol,
-    open: Open,
+    open: (Open, Open),
     graceful: CancellationToken,
 ) {
     let _open = open;
     if let Err(error) = stream.set_nodelay(true) {
         return tracing::debug!(%error, "client gone");
     }
-    let io = TokioIo::new(stream);
+    let io = Socket::new(stream);
     let service = service_fn(move |request| {
         let forwarder = Arc::clone(&forwarder);
         async move { Ok::<_, Infallible>(forwarder.answer(request).await) }
