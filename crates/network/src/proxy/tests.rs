@@ -282,3 +282,94 @@ async fn retires_with_an_answer_to_everybody() {
     });
     assert_eq!(accepted.await.unwrap(), waiting.local_addr().unwrap(), "nobody else accepts any more");
 }
+
+/// A pod that says this to each request.
+async fn saying(text: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 64 * 1024];
+                while let Ok(1..) = stream.read(&mut bytes).await {
+                    stream.write_all(text).await.unwrap();
+                }
+            });
+        }
+    });
+    at
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_goes_on_to_its_pod_while_nobody_takes_the_answer() {
+    // More than what sockets and buffers hold, in both directions.
+    const SIZE: usize = 24 << 20;
+    let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {SIZE}\r\n\r\n").into_bytes();
+    answer.resize(answer.len() + SIZE, b'x');
+    let answer: &'static [u8] = answer.leak();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (pod, read) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&read);
+    tokio::spawn(async move {
+        let (mut from, mut to) = listener.accept().await.unwrap().0.into_split();
+        let mut bytes = vec![0; 64 * 1024];
+        count.fetch_add(from.read(&mut bytes).await.unwrap(), Ordering::SeqCst);
+        tokio::spawn(async move { to.write_all(answer).await });
+        while let Ok(length @ 1..) = from.read(&mut bytes).await {
+            count.fetch_add(length, Ordering::SeqCst);
+        }
+    });
+    let proxy = proxy();
+    let at = set(&proxy, Protocol::Http, vec![endpoint(pod, true)]).await;
+    let mut client = TcpStream::connect(at).await.unwrap();
+    let head = format!("POST / HTTP/1.1\r\nhost: web\r\ncontent-length: {SIZE}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    let sent = tokio::time::timeout(Duration::from_secs(20), client.write_all(&vec![7; SIZE])).await;
+    sent.expect("the body goes on").unwrap();
+    until("the pod has all of it", || read.load(Ordering::SeqCst) > SIZE).await;
+    let mut got = vec![0; 12];
+    client.read_exact(&mut got).await.unwrap();
+    assert_eq!(got, b"HTTP/1.1 200");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_trailers_and_hints_pass_and_the_connection_is_kept() {
+    let answer = b"HTTP/1.1 103 Early Hints\r\nlink: </s>\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\
+        trailer: sum\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nsum: 5\r\n\r\n";
+    let (pod, proxy) = (saying(answer).await, proxy());
+    let at = set(&proxy, Protocol::Http, vec![endpoint(pod, true)]).await;
+    let mut client = client(at).await;
+    for n in 0..5 {
+        client.ready().await.unwrap();
+        let request = Request::get("/").header("host", "web").header("te", "trailers").header("connection", "te");
+        let response = client.send_request(request.body(Full::default()).unwrap()).await.unwrap();
+        let collected = response.into_body().collect().await.unwrap();
+        assert_eq!(collected.trailers().map(|t| t["sum"].clone()), Some("5".parse().unwrap()), "{n}");
+        assert_eq!(collected.to_bytes(), "abcde");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_pods_close_are_closed_here_too() {
+    let (listener, closed) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), Arc::new(AtomicUsize::new(0)));
+    let (at, count) = (listener.local_addr().unwrap(), Arc::clone(&closed));
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let count = Arc::clone(&count);
+            tokio::spawn(async move {
+                let mut bytes = [0; 4096];
+                let _asked = stream.read(&mut bytes).await.unwrap();
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nrude").await.unwrap();
+                stream.shutdown().await.unwrap();
+                assert_eq!(stream.read(&mut bytes).await.unwrap(), 0);
+                count.fetch_add(1, Ordering::SeqCst);
+            });
+        }
+    });
+    let proxy = proxy();
+    let at = set(&proxy, Protocol::Http, vec![endpoint(at, true)]).await;
+    assert_eq!(ask(&mut client(at).await, 1).await.len(), 1);
+    until("nobody asks again, and it is closed", || closed.load(Ordering::SeqCst) == 1).await;
+}

@@ -1,9 +1,9 @@
 //! One worker's connections to pods.
 //!
-//! An HTTP/1 connection is driven by who waits for its answer ([`Driver::Here`]): no other task, no channel and no wake-up stands
-//! between a client's connection and its pod's, which is a quarter of the proxy's own work. Two exceptions have a task
-//! ([`Driver::Task`]): a request with a body, which must go on to the pod while the client does not take the answer that has begun, and
-//! an upgrade. Kept connections are watched by [`Pool::reap`], one task for all.
+//! An HTTP/1 connection is driven by who waits for its answer ([`Driver::Here`]): no other task and no wake-up stands between a
+//! client's connection and its pod's. Two exceptions have a task ([`Driver::Task`]): a request with a body, which must go on to the pod
+//! while the client does not take the answer that has begun, and an upgrade. Kept connections are watched by [`Pool::reap`], one task for
+//! all.
 use super::body::Outgoing;
 use super::socket::Socket;
 use super::table::Protocol;
