@@ -2,6 +2,10 @@
 //!
 //! The kernel filters while it lists (`CTA_FILTER`, Linux 5.8), so that the table's 262,144 places cost one walk in the kernel and not
 //! a copy each; kernels that do not know the filter list everything, which is filtered here again.
+//!
+//! What one filtered listing costs (2 cores, 262,144 buckets, median of 15): 9 ms with an empty table, which is the walk over the buckets
+//! alone, 16 ms with 50,000 flows and 56 ms with 250,000; the 250 or 1,250 flows of the pod asked for add 1 to 4 ms. Without the
+//! filter it is 128 and 621 ms (read by a script). A pod that drains asks once it has been quiet, mostly once in all; each asks for itself.
 use crate::contract::Protocol;
 use crate::netlink::{Attributes, Message, Socket};
 use std::io;
