@@ -2,7 +2,7 @@
 # Like zero-downtime.sh, for clients that keep their connections: with `appProtocol: http` on the Service port every request is
 # balanced by isopod's proxy, so that ten updates under keep-alive load fail none, not even when the server dies at once on SIGTERM.
 # Run by `cargo xtask e2e keep-alive`; the helpers are those of the acceptance scripts.
-. "${ACCEPTANCE:-$(dirname "$0")/../../shared/acceptance}/lib.sh"
+. "${ACCEPTANCE:-$(dirname "$0")/../../shared/acceptance}/lib.sh" || exit
 for p in busybox:busybox-static wrk:wrk; do command -v "${p%:*}" >/dev/null || { apt-get update -qq && apt-get install -y -qq "${p#*:}" >/dev/null; }; done
 in_own_network "$0" "$@"
 start_cluster

@@ -2,7 +2,7 @@
 # A million requests, none lost: zero-downtime.sh ROUNDS times in a row, and between them updates without a pause under the stronger load
 # of wrk (a new connection for every request), until REQUESTS have been answered in all. Then the control: DRAIN=off must lose some.
 # Not in CI (about 40 minutes): `cargo xtask e2e million`. ROUNDS=1 REQUESTS=100000 is a try.
-. "${ACCEPTANCE:-$(dirname "$0")/../../shared/acceptance}/lib.sh"
+. "${ACCEPTANCE:-$(dirname "$0")/../../shared/acceptance}/lib.sh" || exit
 for p in busybox:busybox-static wrk:wrk; do command -v "${p%:*}" >/dev/null || { apt-get update -qq && apt-get install -y -qq "${p#*:}" >/dev/null; }; done
 ROUNDS=${ROUNDS:-10} REQUESTS=${REQUESTS:-1000000}
 RECEIPTS=${RECEIPTS:-$(mktemp)}; export ROUNDS REQUESTS RECEIPTS

@@ -3,7 +3,7 @@
 # `isopod node`. Pods reach each other and every Service across nodes, kubectl logs and exec work everywhere, an update loses nothing,
 # and a drain waits for the proxies of all nodes, bounded when one of them has stopped.
 # Run by `cargo xtask e2e nodes`; the helpers are those of the acceptance scripts.
-. "${ACCEPTANCE:-$(dirname "$0")/../../shared/acceptance}/lib.sh"
+. "${ACCEPTANCE:-$(dirname "$0")/../../shared/acceptance}/lib.sh" || exit
 [ -x /bin/busybox ] || [ -x /usr/bin/busybox ] || { apt-get update -qq && apt-get install -y -qq busybox-static >/dev/null; }
 in_own_network "$0" "$@"
 declare -A NET AGENT

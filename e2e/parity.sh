@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The same command lines, once with the real kubectl and once with a link named kubectl that leads to isopod: what they print, to which
 # stream, and how they end must be the same. The lines stand in parity.txt, the objects in parity.yaml.
-. "${ACCEPTANCE:?where the acceptance scripts are}/lib.sh"
+. "${ACCEPTANCE:?where the acceptance scripts are}/lib.sh" || exit
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ISOPOD=$(realpath "$ISOPOD")
 start_cluster --hollow-nodes 3

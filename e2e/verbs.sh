@@ -2,7 +2,7 @@
 # What people do to running containers (exec, attach, logs, wait, port-forward, edit, drain), once with the real kubectl and once with a
 # link named kubectl that leads to isopod: what they print, to which stream, and how they end must be the same. The lines stand in
 # verbs.txt, the objects in verbs.yaml, and parity.py compares. Run by `cargo xtask e2e verbs`; an argument is a pattern of lines.
-. "${ACCEPTANCE:-$(dirname "$0")/../../shared/acceptance}/lib.sh"
+. "${ACCEPTANCE:-$(dirname "$0")/../../shared/acceptance}/lib.sh" || exit
 command -v busybox >/dev/null || { apt-get update -qq && apt-get install -y -qq busybox-static >/dev/null; }
 OURS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd); ISOPOD=$(realpath "$ISOPOD")
 in_own_network "$OURS/verbs.sh" "$@"

@@ -238,6 +238,36 @@ fn udp_flows_leave_an_endpoint_that_is_gone() {
     assert_eq!(two.namespace.ask_udp(to), "two 10.77.0.1", "hairpin");
 }
 
+/// A client that has sent to where nobody was, and goes on with the same socket.
+#[test]
+fn udp_flows_from_before_their_service_find_it() {
+    let lab = Balanced::new("before");
+    let pod = lab.machine.pod("one");
+    pod.namespace.serve_udp("0.0.0.0:8080", "one");
+    let table = |endpoints| {
+        let mut port = port("10.78.0.20", endpoints);
+        port.node_port = Some(30_053);
+        port.external_ips = vec!["198.51.100.7".parse().unwrap()];
+        ServiceTable { ports: BTreeMap::from([(name("dns", Protocol::Udp), port)]) }
+    };
+    lab.machine.host.ip("addr add 198.51.100.7/32 dev lo");
+    let fronts = ["127.0.0.1:30053", "198.51.100.7:80", "10.78.0.20:80"].map(address);
+    for without in [ServiceTable::default(), table(Vec::new())] {
+        lab.program(&without);
+        let sockets = lab.machine.host.run(|| fronts.map(|_| UdpSocket::bind("0.0.0.0:0").unwrap()));
+        for (socket, front) in sockets.iter().zip(fronts) {
+            // What comes back is no matter, only that the flow is known.
+            let _refused = socket.connect(front).and_then(|()| socket.send(b"?"));
+        }
+        lab.program(&table(vec![ready(&pod)]));
+        for (socket, front) in sockets.iter().zip(fronts) {
+            // What was said before may still be told.
+            let _refused = socket.take_error().unwrap();
+            assert!(ask_udp(socket, front).starts_with("one "), "{front}");
+        }
+    }
+}
+
 /// This kernel knows no SCTP connections; it takes the rules, and gives them up again.
 #[test]
 fn sctp_has_rules_like_the_others() {

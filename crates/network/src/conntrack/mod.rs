@@ -118,6 +118,31 @@ pub(crate) fn forget_udp(endpoints: &[SocketAddrV4]) -> io::Result<usize> {
     Ok(count)
 }
 
+/// Where clients send to and rules lead elsewhere: an address of nobody, or a port of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Front {
+    Address(SocketAddrV4),
+    /// At all addresses of this machine.
+    Port(u16),
+}
+
+/// Forgets UDP flows to these fronts that are led nowhere: they began before the rules did, and as long as their client goes on
+/// sending, the rules are not asked.
+pub(crate) fn forget_udp_before(fronts: &[Front]) -> io::Result<usize> {
+    let mut socket = Socket::open(libc::NETLINK_NETFILTER)?;
+    let mut count = 0;
+    for flow in socket.request(question(None))?.iter().filter_map(|answer| flow(&answer.payload)) {
+        let to = flow.original.destination;
+        let meant =
+            || fronts.contains(&Front::Address(to)) || fronts.contains(&Front::Port(to.port())) && is_own(*to.ip());
+        if is(Protocol::Udp, flow.original.protocol) && to == flow.reply.source && meant() {
+            delete(&mut socket, &flow)?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
 /// TCP connections to `address` at these ports that have got no answer yet: counts those whose client will still repeat its SYN, and
 /// forgets the others. Not those that begin on this machine without translation: they are the HTTP proxy's, which tries elsewhere.
 pub(crate) fn unanswered(address: Ipv4Addr, ports: &[u16]) -> io::Result<usize> {

@@ -6,8 +6,8 @@ use super::kernel::Rtnetlink;
 use super::passage;
 use super::plumb::{self, kernel};
 use super::reaper::Reaper;
-use crate::conntrack::{self, End};
-use crate::contract::{Attachment, NetworkError, PodNetwork, Result};
+use crate::conntrack::{self, End, Front};
+use crate::contract::{Attachment, NetworkError, PodNetwork, Protocol, Result};
 use crate::netlink::Socket;
 use crate::nft::Table;
 use async_trait::async_trait;
@@ -151,6 +151,14 @@ impl Inner {
         plumb::connect(&self.config, net, address, &pod.netns, self.mtu)?;
         passage::open(&self.config, netfilter)?;
         firewall.change(vec![(pod.uid.clone(), part)]).map_err(kernel(format!("host ports of {}", pod.pod)))?;
+        drop(state);
+        let udp = pod.host_ports.iter().filter(|port| port.protocol == Protocol::Udp);
+        let fronts: Vec<Front> = udp.map(|port| Front::Port(port.host_port)).collect();
+        if !fronts.is_empty()
+            && let Err(error) = conntrack::forget_udp_before(&fronts)
+        {
+            tracing::warn!(%error, pod = pod.pod, "UDP flows from before the pod may not reach its host ports");
+        }
         Ok(IpAddr::V4(address))
     }
 

@@ -1,6 +1,6 @@
 //! [`Services`]: keeps the kernel's rules equal to the last table it was given.
 use super::plan::{self, Ground, Id};
-use crate::conntrack;
+use crate::conntrack::{self, Front};
 use crate::contract::{NetworkError, PortName, Protocol, Result, ServicePath, ServicePort, ServiceTable};
 use crate::nft::Table;
 use crate::pod::NetworkConfig;
@@ -49,6 +49,22 @@ impl ServicePath for Services {
     }
 }
 
+/// Where a port answers that it did not answer before (kube-proxy's `cleanStaleEntries`, too, waits for the first endpoint).
+fn gained(before: Option<&ServicePort>, after: Option<&ServicePort>) -> Vec<Front> {
+    let fronts = |port: &ServicePort| {
+        let addresses = port.cluster_ips.iter().chain(&port.external_ips).chain(&port.load_balancer_ips);
+        let addresses = addresses.filter_map(|address| match address {
+            IpAddr::V4(address) => Some(Front::Address(SocketAddrV4::new(*address, port.port))),
+            IpAddr::V6(_) => None,
+        });
+        addresses.chain(port.node_port.map(Front::Port)).collect::<Vec<_>>()
+    };
+    let leads = |port: &&ServicePort| !port.endpoints.is_empty();
+    let before = before.filter(leads).map(fronts).unwrap_or_default();
+    let after = after.filter(leads).map(fronts).unwrap_or_default();
+    after.into_iter().filter(|front| !before.contains(front)).collect()
+}
+
 type Change = (PortName, Option<ServicePort>);
 
 impl Inner {
@@ -64,10 +80,11 @@ impl Inner {
     fn carry_out(&self, changes: Vec<Change>) -> io::Result<()> {
         let mut current = self.current.lock();
         let mut parts = Vec::with_capacity(changes.len());
-        let mut stale = Vec::new();
+        let (mut stale, mut begun) = (Vec::new(), Vec::new());
         for (name, port) in changes {
             if name.protocol == Protocol::Udp {
                 stale.extend(self.lost(current.get(&name), port.as_ref()));
+                begun.extend(gained(current.get(&name), port.as_ref()));
             }
             let part = port.as_ref().map(|port| plan::part(&self.ground, &name, port));
             parts.push((Id(&name).to_string(), part));
@@ -77,11 +94,17 @@ impl Inner {
             };
         }
         self.table.change(parts)?;
+        // The rules are in force whatever comes of these.
         if !stale.is_empty() {
-            // The rules are in force whatever comes of this.
             match conntrack::forget_udp(&stale) {
                 Ok(count) => tracing::debug!(count, "forgot UDP flows to endpoints that are gone"),
                 Err(error) => tracing::warn!(%error, "UDP flows to endpoints that are gone may go on"),
+            }
+        }
+        if !begun.is_empty() {
+            match conntrack::forget_udp_before(&begun) {
+                Ok(count) => tracing::debug!(count, "forgot UDP flows from before their Service"),
+                Err(error) => tracing::warn!(%error, "UDP flows from before their Service may lead nowhere"),
             }
         }
         Ok(())
