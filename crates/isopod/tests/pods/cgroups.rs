@@ -111,6 +111,48 @@ pub async fn classes_pods_and_containers_have_their_limits(w: &World) {
     assert_eq!((end.exit_code, end.reason.as_deref()), (137, Some("OOMKilled")), "{end:?}");
 }
 
+fn pending(pod: &Pod) -> Option<String> {
+    let all = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    assert!(!all.iter().any(|c| c.type_ == "PodResizePending" && c.status != "True"));
+    all.iter().find(|c| c.type_ == "PodResizePending").and_then(|c| c.reason.clone())
+}
+
+/// Whether the status tells that the first container has these limits.
+fn has_limits(pod: &Pod, cpu: &str, memory: &str) -> bool {
+    let limits = container(pod).resources.and_then(|r| r.limits).unwrap_or_default();
+    limits.get("cpu").is_some_and(|q| q.0 == cpu) && limits.get("memory").is_some_and(|q| q.0 == memory)
+}
+
+async fn resize(w: &World, name: &str, resources: Value) {
+    let patch = json!({"spec": {"containers": [{"name": "c", "resources": resources}]}}).to_string();
+    w.ok(&["patch", "pod", name, "--subresource", "resize", "--patch", &patch]).await;
+}
+
+/// Without a restart; what the node cannot give is told, and the container keeps what it has.
+pub async fn running_containers_are_resized(w: &World) {
+    let seen = w.until("burstable", "ready", is_ready).await;
+    let group = group_of(&seen).unwrap();
+    let own = own_group(&group, &seen);
+    resize(w, "burstable", json!({"limits": {"cpu": "300m", "memory": "96Mi"}})).await;
+    let now = w.until("burstable", "has its new limits", |pod| has_limits(pod, "300m", "96Mi")).await;
+    let (was, is) = (container(&seen), container(&now));
+    assert_eq!((is.container_id, is.restart_count), (was.container_id, 0));
+    w.eventually("the kernel has them, of the container and of the pod", async || {
+        let all = (quota(&own), memory(&own), quota(&group), memory(&group));
+        (all == ("30000 100000".into(), Some(96), "30000 100000".into(), Some(96 + 16))).then_some(())
+    })
+    .await;
+    resize(w, "guaranteed", json!({"requests": {"cpu": "1000"}, "limits": {"cpu": "1000"}})).await;
+    let now = w.until("guaranteed", "says that it cannot be", |pod| pending(pod).is_some()).await;
+    assert_eq!(pending(&now).as_deref(), Some("Infeasible"));
+    assert!(has_limits(&now, "250m", "64Mi"), "{:?}", container(&now));
+    w.told(
+        "guaranteed",
+        "Warning ResizeInfeasible Node didn't have enough capacity: cpu, requested: 1000000, capacity: ",
+    )
+    .await;
+}
+
 /// The agent is killed; its pods go on in their cgroups, and the next agent knows them. With the last pod its cgroup goes.
 pub async fn agents_find_and_remove_them(w: &World) {
     let names = ["guaranteed", "burstable", "effort"];
@@ -118,18 +160,25 @@ pub async fn agents_find_and_remove_them(w: &World) {
     for name in names {
         let seen = w.pods().get(name).await.unwrap();
         let own = own_group(&group_of(&seen).unwrap(), &seen);
-        before.push((container(&seen), value(&own, ("memory/cgroup.procs", "cgroup.procs"))));
+        before.push((container(&seen), value(&own, ("memory/cgroup.procs", "cgroup.procs")), quota(&own)));
     }
     let pid = i32::try_from(w.cluster.pid()).unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
     w.cluster.up();
     w.heartbeats().await;
-    for (name, (was, processes)) in names.iter().zip(before) {
+    for (name, (was, processes, cpu)) in names.iter().zip(before) {
         let seen = w.until(name, "ready", is_ready).await;
         let own = own_group(&group_of(&seen).unwrap(), &seen);
         let is = container(&seen);
         assert_eq!((is.container_id, is.restart_count, is.state), (was.container_id, 0, was.state), "{name}");
         assert_eq!(value(&own, ("memory/cgroup.procs", "cgroup.procs")), processes, "{name}");
+        assert_eq!(quota(&own), cpu, "{name}");
+        assert_eq!(pending(&seen).is_some(), *name == "guaranteed", "what was asked for in vain is not forgotten");
+        if *name == "guaranteed" {
+            resize(w, name, json!({"requests": {"cpu": "200m"}, "limits": {"cpu": "200m"}})).await;
+            let now = w.until(name, "is resized", |pod| has_limits(pod, "200m", "64Mi")).await;
+            assert_eq!(pending(&now), None);
+        }
         w.ok(&["delete", "pod", name]).await;
         w.eventually("its cgroup goes", async || group_of(&seen).is_none().then_some(())).await;
     }
@@ -140,6 +189,7 @@ pub async fn on_this_machine() {
     let w = World::start().await;
     machine::the_node_tells_what_it_is(&w).await;
     classes_pods_and_containers_have_their_limits(&w).await;
+    running_containers_are_resized(&w).await;
     agents_find_and_remove_them(&w).await;
     lives::memory_kills_are_told(&w).await;
     machine::usage_is_told(&w).await;

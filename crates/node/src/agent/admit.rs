@@ -64,14 +64,14 @@ fn pressed(pod: &Pod, spec: &PodSpec, pressure: Pressure) -> Option<&'static str
 }
 
 /// What a pod needs here, its place included.
-fn needs(spec: &PodSpec) -> Amounts {
+pub(super) fn needs(spec: &PodSpec) -> Amounts {
     let mut all = total(spec, Side::Requests);
     all.insert("pods".to_owned(), 1);
     all
 }
 
 /// The first resource there is not enough of: name, asked, used, capacity.
-fn lacks(spec: &PodSpec, others: &[&Pod], allocatable: &Allocatable) -> Option<(String, i64, i64, i64)> {
+pub(super) fn lacks(spec: &PodSpec, others: &[&Pod], allocatable: &Allocatable) -> Option<(String, i64, i64, i64)> {
     let taken: Vec<Amounts> = others.iter().filter_map(|p| p.spec.as_ref()).map(needs).collect();
     for (name, asked) in needs(spec).into_iter().filter(|(_, asked)| *asked > 0) {
         let there = allocatable.get(&name).and_then(|t| measure(&name, &t.0)).unwrap_or(0);

@@ -1,5 +1,6 @@
 //! What all workers of a node share.
 use super::AgentConfig;
+use super::allot::{self, Pending};
 use super::container::resources;
 use super::memory::Eviction;
 use super::node::machine::Machine;
@@ -92,8 +93,27 @@ impl Context {
         let status = pod.status.as_ref();
         let is_over = matches!(status.and_then(|s| s.phase.as_deref()), Some("Succeeded" | "Failed"));
         if !is_over && status.is_some_and(|s| s.start_time.is_some()) {
-            self.admitted.lock().insert(pod.metadata.uid.clone().unwrap_or_default(), Arc::clone(pod));
+            let allotted = allot::of_status(pod).map_or_else(|| Arc::clone(pod), Arc::new);
+            self.admitted.lock().insert(pod.metadata.uid.clone().unwrap_or_default(), allotted);
         }
+    }
+
+    /// The pod as it is to be run, and why that is not what it asks for, if it is not. A pod that has no place here yet, or gave it up,
+    /// is as it asks for.
+    pub fn allot(&self, wanted: &Arc<Pod>) -> (Arc<Pod>, Option<Pending>) {
+        let mut admitted = self.admitted.lock();
+        let uid = wanted.metadata.uid.clone().unwrap_or_default();
+        let (Some(before), Some(spec)) = (admitted.get(&uid).and_then(|p| p.spec.clone()), &wanted.spec) else {
+            return (Arc::clone(wanted), None);
+        };
+        if !allot::is_same(&before, spec) {
+            let others: Vec<&Pod> = admitted.iter().filter(|(u, _)| **u != uid).map(|(_, p)| &**p).collect();
+            if let Err(pending) = allot::judge(spec, &others, &self.allocatable()) {
+                return (Arc::new(allot::with_resources_of(wanted, &before)), Some(pending));
+            }
+        }
+        admitted.insert(uid, Arc::clone(wanted));
+        (Arc::clone(wanted), None)
     }
 
     /// A pod gives up its place.

@@ -1,5 +1,6 @@
 //! What an agent remembers of a pod and the runtime does not: back-off, last errors, probe results, work under way. Lost with the
 //! agent, and none the worse for it.
+use super::allot::Pending;
 use super::observed::hash;
 use isopod_api::k8s::api::core::v1::{Container, Pod};
 use isopod_runtime::ContainerId;
@@ -105,6 +106,8 @@ pub struct Memory {
     pub routable: bool,
     /// It has to end before its time.
     pub evicted: Option<Eviction>,
+    /// It asks for other resources than it has, and the node cannot give them.
+    pub resize: Option<Pending>,
 }
 
 /// Restart back-offs are remembered by container and what it runs: a new image starts anew (`getStableKey`).

@@ -8,7 +8,7 @@
 //! | [`status`] | what to show: the PodStatus, a pure function of the same |
 //! | [`container`], [`sandbox`], `dns` | spec + image + node → what the runtime is asked for; pure |
 //! | `setup`, `start`, `stop`, `hook`, `pull`, `probe` | the doing; each ends in an answer that the worker hears |
-//! | `admit`, `evict`, `gc` | pods that do not fit; pods that have to go; images that nobody uses |
+//! | `admit`, `allot`, `evict`, `gc` | pods that do not fit; resizes that do not; pods that have to go; images that nobody uses |
 //!
 //! Invariants:
 //! - **Truth is in runtime and API.** An agent may be killed at any line; the next one finds sandboxes by pod uid, containers by
@@ -19,6 +19,7 @@
 //!
 //! [`Agent::run`] wires it, [`Agent`] is what the streaming server asks ([`Running`]).
 mod admit;
+mod allot;
 mod amounts;
 pub mod container;
 mod context;

@@ -161,6 +161,15 @@ pub fn limits(pod: &Pod, kind: Kind, container: &Container, machine_bytes: u64) 
     }
 }
 
+/// Whether a container that has the limits `have` should have others: of the CPU, of memory. One that was made without any told us nothing.
+pub fn differ(wanted: &Resources, have: &Resources) -> (bool, bool) {
+    if have.cpu_shares.is_none() {
+        return (false, false);
+    }
+    let cpu = (wanted.cpu_shares, wanted.cpu_quota) != (have.cpu_shares, have.cpu_quota);
+    (cpu, wanted.memory_limit_bytes != have.memory_limit_bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

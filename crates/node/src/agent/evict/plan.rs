@@ -1,4 +1,5 @@
 //! Whom to evict, and what to say: a pure function of pods, what they use and what there is (the kubelet's `pkg/kubelet/eviction`).
+use crate::agent::amounts::{Side, total};
 use crate::agent::node::machine::Room;
 use crate::agent::node::status::{MEMORY_RESERVE, disk_reserve};
 use crate::agent::node::status::{Pressure, pressure};
@@ -151,8 +152,8 @@ fn used(usage: &Usage, resource: &str) -> u64 {
 }
 
 fn requested(pod: &Pod, resource: &str) -> u64 {
-    let main = pod.spec.iter().flat_map(|s| &s.containers);
-    main.map(|c| bytes(&request(c, resource))).fold(0, u64::saturating_add)
+    let all = pod.spec.as_ref().map(|spec| total(spec, Side::Requests)).unwrap_or_default();
+    all.get(resource).and_then(|amount| u64::try_from(*amount).ok()).unwrap_or(0)
 }
 
 /// The pod to go, and the message for its owner: those that use more than they asked for go first, then the less important, then

@@ -220,10 +220,7 @@ impl Planner<'_> {
     fn resize(&mut self, container: &Container, status: &ContainerStatus) -> Option<String> {
         let kind = if is_sidecar(container) { Kind::Sidecar } else { Kind::Main };
         let (wanted, have) = (resources::limits(self.pod, kind, container, 0), &status.config.resources);
-        // One that was made without any limits told us nothing.
-        have.cpu_shares?;
-        let cpu = (wanted.cpu_shares, wanted.cpu_quota) != (have.cpu_shares, have.cpu_quota);
-        let memory = wanted.memory_limit_bytes != have.memory_limit_bytes;
+        let (cpu, memory) = resources::differ(&wanted, have);
         let restarts = container.resize_policy.iter().flatten().any(|p| {
             let concerned = (p.resource_name == "cpu" && cpu) || (p.resource_name == "memory" && memory);
             concerned && p.restart_policy == "RestartContainer"

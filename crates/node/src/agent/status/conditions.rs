@@ -1,4 +1,5 @@
 //! The conditions a kubelet owns (`pkg/kubelet/status/generate.go`), with transition times that move only with the status.
+use crate::agent::allot::{PENDING, Pending};
 use crate::agent::observed::is_sidecar;
 use isopod_api::k8s::api::core::v1::{ContainerStatus, Pod, PodCondition, PodSpec};
 use isopod_api::k8s::apimachinery::pkg::apis::meta::v1::Time;
@@ -149,6 +150,32 @@ pub fn conditions(pod: &Pod, spec: &PodSpec, old: &[PodCondition], facts: &Facts
         make("ContainersReady", facts.containers_ready(spec)),
         make("PodScheduled", YES),
     ]
+}
+
+/// Conditions that are there only while a resize is not done (KEP-1287).
+pub const RESIZE: [&str; 2] = [PENDING, "PodResizeInProgress"];
+
+/// That the pod asks for what it cannot have now; that it is being given what it asks for.
+pub fn resize(
+    pod: &Pod,
+    (pending, in_progress): (Option<&Pending>, bool),
+    old: &[PodCondition],
+    now: Timestamp,
+) -> Vec<PodCondition> {
+    let make = |kind: &str, said: Option<&Pending>| {
+        let before = old.iter().find(|c| c.type_ == kind).and_then(|c| c.last_transition_time.clone());
+        PodCondition {
+            type_: kind.to_owned(),
+            status: "True".to_owned(),
+            reason: said.map(|p| p.reason.to_owned()),
+            message: said.map(|p| p.message.clone()),
+            last_transition_time: before.or_else(|| Some(second(now))),
+            observed_generation: pod.metadata.generation,
+            ..PodCondition::default()
+        }
+    };
+    let pending = pending.map(|pending| make(PENDING, Some(pending)));
+    pending.into_iter().chain(in_progress.then(|| make("PodResizeInProgress", None))).collect()
 }
 
 /// That the pod goes for the machine's sake (KEP-3329): Jobs do not count it as a failure of their own if they are told not to.

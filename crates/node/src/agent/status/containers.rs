@@ -1,6 +1,7 @@
 //! Container statuses (the kubelet's `convertToAPIContainerStatuses` and the prober's `UpdatePodStatus`).
 use super::View;
 use super::conditions::second;
+use crate::agent::container::resources;
 use crate::agent::memory::Busy;
 use crate::agent::observed::{Kind, is_sidecar, label};
 use crate::agent::plan::restart;
@@ -108,13 +109,29 @@ impl View<'_> {
         let mut shown = self.seen.instances(&container.name).filter(|i| self.is_shown(container, i));
         let (newest, before) = (shown.next(), shown.next());
         let mut status = match newest {
-            Some(newest) => self.instance(container, newest, before),
+            Some(newest) => {
+                let mut status = self.instance(container, newest, before);
+                // What it has until it has been given what it should have.
+                if !self.has_its_limits(container, kind)
+                    && let Some(had) = old.and_then(|old| old.resources.clone())
+                {
+                    status.resources = Some(had);
+                }
+                status
+            }
             None => self.without_instance(container, old),
         };
         status.volume_mounts = volume_mounts(container);
         self.wait(container, kind, newest, &mut status);
         self.probes(container, kind, newest, &mut status);
         status
+    }
+
+    /// Whether what runs of a container has the limits that it should have.
+    pub(super) fn has_its_limits(&self, container: &Container, kind: Kind) -> bool {
+        let running = self.seen.instances(&container.name).next().filter(|i| i.state == ContainerState::Running);
+        let wanted = resources::limits(self.pod, kind, container, 0);
+        running.is_none_or(|i| resources::differ(&wanted, &i.config.resources) == (false, false))
     }
 
     fn instance(&self, container: &Container, newest: &ContainerStatus, before: Option<&ContainerStatus>) -> Status {

@@ -75,6 +75,8 @@ impl View<'_> {
         if let Some(evicted) = self.memory.evicted.as_ref().filter(|e| e.disrupted) {
             conditions.push(conditions::disrupted(self.pod, &evicted.message, old, self.now));
         }
+        let going_on = !self.is_final && !self.has_all_limits(&init_specs);
+        conditions.extend(conditions::resize(self.pod, (self.memory.resize.as_ref(), going_on), old, self.now));
         // A pod that was refused has no containers to show.
         let over = self.memory.evicted.is_some() || is_terminal(self.old.phase.as_deref());
         let refused = over && self.seen.containers.is_empty() && self.old.container_statuses.is_none();
@@ -96,6 +98,12 @@ impl View<'_> {
             ephemeral_container_statuses: some(ephemeral),
             ..PodStatus::default()
         }
+    }
+
+    fn has_all_limits(&self, init: &[Container]) -> bool {
+        let sidecars = init.iter().filter(|c| is_sidecar(c)).map(|c| (c, Kind::Sidecar));
+        let mut all = self.spec.containers.iter().map(|c| (c, Kind::Main)).chain(sidecars);
+        all.all(|(container, kind)| self.has_its_limits(container, kind))
     }
 
     /// The address of the ready sandbox; one that is gone keeps the last shown.
@@ -171,8 +179,8 @@ fn shorten_words<const N: usize>(lists: [&mut Vec<ContainerStatus>; N]) {
 pub fn own(known: Option<&PodStatus>) -> PodStatus {
     let mut status = known.cloned().unwrap_or_default();
     let mut conditions = status.conditions.take().unwrap_or_default();
-    conditions.retain(|c| OWN.contains(&&*c.type_));
-    conditions.sort_by_key(|c| OWN.iter().position(|o| *o == c.type_));
+    conditions.retain(|c| OWN.contains(&&*c.type_) || conditions::RESIZE.contains(&&*c.type_));
+    conditions.sort_by_key(|c| OWN.iter().position(|o| *o == c.type_).unwrap_or(OWN.len()));
     status.conditions = (!conditions.is_empty()).then_some(conditions);
     // A pod that no agent has seen yet has the phase that its creation gave it.
     if status.start_time.is_none() {
@@ -207,6 +215,11 @@ pub fn patch(wanted: &PodStatus, known: Option<&PodStatus>) -> Result<Value, ser
             list.insert(0, json!({"$patch": "replace"}));
         }
     }
+    let has = |list: Option<&Vec<PodCondition>>, kind: &str| list.into_iter().flatten().any(|c| c.type_ == kind);
+    let over = conditions::RESIZE
+        .into_iter()
+        .filter(|kind| has(known.conditions.as_ref(), kind) && !has(wanted.conditions.as_ref(), kind));
+    let over: Vec<Value> = over.map(|kind| json!({"$patch": "delete", "type": kind})).collect();
     // A condition's reason and message do not go by themselves in a merge.
     if let Some(conditions) = value.get_mut("conditions").and_then(Value::as_array_mut) {
         for condition in conditions.iter_mut().filter_map(Value::as_object_mut) {
@@ -214,6 +227,7 @@ pub fn patch(wanted: &PodStatus, known: Option<&PodStatus>) -> Result<Value, ser
                 condition.entry(field).or_insert(Value::Null);
             }
         }
+        conditions.extend(over);
     }
     Ok(value)
 }

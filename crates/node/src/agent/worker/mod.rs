@@ -193,6 +193,7 @@ impl Worker {
         let Ok(seen) = self.observe().await else { return };
         let ids: BTreeSet<ContainerId> = seen.running().map(|c| c.id.clone()).collect();
         self.memory = Memory::adopt(&self.pod, &ids);
+        self.allot();
         if self.life != Life::Running {
             return;
         }
@@ -239,6 +240,7 @@ impl Worker {
         let changed = meta(&pod) != meta(&self.pod);
         self.pod = pod;
         self.gone |= gone;
+        self.allot();
         if changed && self.prepared && self.life == Life::Running {
             let (ctx, pod) = (Arc::clone(&self.ctx), Arc::clone(&self.pod));
             self.tasks.spawn(async move {
@@ -249,6 +251,17 @@ impl Worker {
             });
         }
         self.hurry();
+    }
+
+    /// The pod is run as far as the node can give it what it asks for.
+    fn allot(&mut self) {
+        let wanted = Arc::clone(&self.orders.borrow().pod);
+        let (pod, pending) = self.ctx.allot(&wanted);
+        if let Some(new) = pending.as_ref().filter(|new| self.memory.resize.as_ref() != Some(new)) {
+            self.ctx.tell(&pod, EventType::Warning, &format!("Resize{}", new.reason), new.message.clone());
+        }
+        self.pod = pod;
+        self.memory.resize = pending;
     }
 
     /// A later deletion may leave less time.
@@ -404,6 +417,9 @@ impl Worker {
     }
 
     async fn look(&mut self) -> Result<Look, RuntimeError> {
+        if self.memory.resize.is_some() {
+            self.allot();
+        }
         let seen = self.observe().await?;
         self.ctx.table.put(&self.key, Arc::clone(&self.pod), self.sandboxes.clone());
         let pod = Arc::clone(&self.pod);
