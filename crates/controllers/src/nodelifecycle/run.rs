@@ -6,7 +6,7 @@ use crate::pod::{self, is_active};
 use crate::replicaset::plan::{until, whole_seconds};
 use crate::{Error, Spawner, write};
 use isopod_reflect::{Backoff, EventType, Key, Queue, Recorder, Reflector, Verdict, index, reference};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const WORKERS: usize = 4;
 const LEASES: &str = "kube-node-lease";
@@ -23,8 +24,9 @@ struct Lifecycle {
     client: kube::Client,
     nodes: Reflector<Node>,
     pods: Reflector<Pod>,
-    /// When each node was last heard, by our clock.
-    heard: Mutex<HashMap<Arc<str>, Timestamp>>,
+    /// When each node was last heard. By a clock that stands still while the machine sleeps and that nobody sets: a laptop that wakes
+    /// up has not heard its own node for hours, and that is nobody's fault.
+    heard: Mutex<HashMap<Arc<str>, Instant>>,
     queue: Arc<Queue<Key>>,
 }
 
@@ -85,16 +87,21 @@ pub fn node_lifecycle(spawner: &Spawner) {
     });
 }
 
+/// The time of day so long ago.
+fn before(now: Timestamp, by: Duration) -> Timestamp {
+    SignedDuration::try_from(by).ok().and_then(|by| now.checked_sub(by).ok()).unwrap_or(Timestamp::MIN)
+}
+
 impl Lifecycle {
     /// A sign of life. The timer that runs looks at it when it fires; only a node given up is looked at now.
     fn hear(&self, node: &Arc<str>) {
-        self.heard.lock().insert(Arc::clone(node), Timestamp::now());
+        self.heard.lock().insert(Arc::clone(node), Instant::now());
     }
 
     async fn reconcile(&self, key: &Key) -> Verdict {
         let Some(node) = self.nodes.get("", &key.name) else { return Verdict::Done };
         let now = Timestamp::now();
-        let heard = self.heard.lock().get(&key.name).copied();
+        let heard = self.heard.lock().get(&key.name).map(|at| before(now, at.elapsed()));
         let deadline = plan::deadline(&node, heard);
         match self.write(&node, now, deadline <= now).await {
             Ok(()) if deadline > now => Verdict::After(until(deadline, now)),
