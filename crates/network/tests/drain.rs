@@ -37,7 +37,7 @@ fn a_syn_that_a_full_queue_dropped_is_on_its_way_until_it_is_repeated() {
     let services = machine.host.run(|| Services::open(&machine.config, machine.links.node_address())).unwrap();
     machine.host.block_on(services.program(&lab::web(VIP.0.into(), &[&pod]))).unwrap();
     let listener = narrow(&pod);
-    let coming = |port| machine.host.block_on(SocketDiag.on_the_way(pod.address.into(), &[port])).unwrap();
+    let coming = |port| machine.host.block_on(SocketDiag::default().on_the_way(pod.address.into(), &[port])).unwrap();
     assert_eq!(coming(8080), 0);
     let connect = |to: SocketAddr| machine.host.run(move || TcpStream::connect_timeout(&to, PATIENCE).unwrap());
     let first = connect(VIP.into());

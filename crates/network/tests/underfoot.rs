@@ -104,9 +104,9 @@ fn pods_that_go_take_nobody_elses_connections() {
             loop {
                 std::thread::sleep(Duration::from_millis(20));
                 let (address, ports) = (goes.address.into(), [8080]);
-                let coming = machine.host.block_on(SocketDiag.on_the_way(address, &ports)).unwrap();
+                let coming = machine.host.block_on(SocketDiag::default().on_the_way(address, &ports)).unwrap();
                 let netns = goes.namespace.path();
-                let there = machine.host.block_on(SocketDiag.look(&netns, address, &ports)).unwrap();
+                let there = machine.host.block_on(SocketDiag::default().look(&netns, address, &ports)).unwrap();
                 if coming + there.waiting + there.in_flight == 0 {
                     break;
                 }

@@ -174,7 +174,7 @@ async fn agent(
         images: Arc::new(images),
         network: links,
         volumes: PodVolumes::new(client, name, around.dir.path().to_path_buf(), around.shutdown.clone()),
-        gate: Arc::new(Gate::new(Arc::new(mirrors), Arc::new(SocketDiag))),
+        gate: Arc::new(Gate::new(Arc::new(mirrors), Arc::new(SocketDiag::default()))),
         data_dir: around.dir.path().to_path_buf(),
         cluster_dns: ground.dns(),
         cluster_domain: DOMAIN.to_owned(),

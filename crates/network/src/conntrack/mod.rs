@@ -5,7 +5,9 @@
 //!
 //! What one filtered listing costs (2 cores, 262,144 buckets, median of 15): 9 ms with an empty table, which is the walk over the buckets
 //! alone, 16 ms with 50,000 flows and 56 ms with 250,000; the 250 or 1,250 flows of the pod asked for add 1 to 4 ms. Without the
-//! filter it is 128 and 621 ms (read by a script). A pod that drains asks once it has been quiet, mostly once in all; each asks for itself.
+//! filter it is 128 and 621 ms (read by a script). A pod that drains asks once it has been quiet, mostly once in all, and gets one
+//! listing with all that ask at the same time ([`Unanswered`]): what draining costs does not grow with the number of pods. Events instead
+//! would cost each connection of the machine something, for these few looks.
 use crate::contract::Protocol;
 use crate::netlink::{Attributes, Message, Socket};
 use std::io;
@@ -19,6 +21,10 @@ const TCP_STATE: u16 = 1;
 /// Seconds until the kernel forgets the flow by itself.
 const TIMEOUT: u16 = 7;
 const ID: u16 = 12;
+const STATUS: u16 = 3;
+const STATUS_MASK: u16 = 26;
+/// `IPS_SEEN_REPLY`, a bit of [`STATUS`].
+const SEEN_REPLY: u32 = 1 << 1;
 const FILTER: u16 = 25;
 const FILTER_ORIG_FLAGS: u16 = 1;
 const FILTER_REPLY_FLAGS: u16 = 2;
@@ -143,26 +149,44 @@ pub(crate) fn forget_udp_before(fronts: &[Front]) -> io::Result<usize> {
     Ok(count)
 }
 
-/// TCP connections to `address` at these ports that have got no answer yet: counts those whose client will still repeat its SYN, and
-/// forgets the others. Not those that begin on this machine without translation: they are the HTTP proxy's, which tries elsewhere.
-pub(crate) fn unanswered(address: Ipv4Addr, ports: &[u16]) -> io::Result<usize> {
-    let kept = std::fs::read_to_string(SYN_SENT_SETTING).ok().and_then(|text| text.trim().parse().ok());
-    let kept: u32 = kept.unwrap_or(SYN_SENT_SECONDS);
-    let mut socket = Socket::open(libc::NETLINK_NETFILTER)?;
-    let mut count = 0;
-    for flow in list(&mut socket, address, End::Server)? {
-        let asked = is(Protocol::Tcp, flow.reply.protocol) && ports.contains(&flow.reply.source.port());
-        let translated = flow.original.destination != flow.reply.source;
-        if !asked || flow.state != Some(SYN_SENT) || (!translated && is_own(*flow.original.source.ip())) {
-            continue;
-        }
-        if flow.left.is_some_and(|left| kept.saturating_sub(left) > REPEATED_WITHIN) {
-            delete(&mut socket, &flow)?;
-        } else {
-            count += 1;
-        }
+/// All TCP connections that have got no answer yet: few, however many there are, and the kernel picks them while it walks its table.
+#[derive(Debug)]
+pub(crate) struct Unanswered {
+    flows: Vec<Flow>,
+    /// How long the kernel keeps them, in seconds.
+    kept: u32,
+}
+
+impl Unanswered {
+    pub(crate) fn list() -> io::Result<Self> {
+        let kept = std::fs::read_to_string(SYN_SENT_SETTING).ok().and_then(|text| text.trim().parse().ok());
+        let mut socket = Socket::open(libc::NETLINK_NETFILTER)?;
+        let mut message = message(GET, libc::NLM_F_DUMP);
+        message.put_be32(STATUS, 0).put_be32(STATUS_MASK, SEEN_REPLY);
+        // Kernels before 5.16 know nothing of this filter and list everything.
+        let flows = socket.request(message)?.iter().filter_map(|answer| flow(&answer.payload)).collect::<Vec<_>>();
+        let waits = |flow: &Flow| is(Protocol::Tcp, flow.reply.protocol) && flow.state == Some(SYN_SENT);
+        Ok(Self { flows: flows.into_iter().filter(waits).collect(), kept: kept.unwrap_or(SYN_SENT_SECONDS) })
     }
-    Ok(count)
+
+    /// Of those to `address` at these ports: counts the ones whose client will still repeat its SYN, and forgets the others. Not those
+    /// that begin on this machine without translation: they are the HTTP proxy's, which tries elsewhere.
+    pub(crate) fn at(&self, address: Ipv4Addr, ports: &[u16]) -> io::Result<usize> {
+        let mut count = 0;
+        for flow in &self.flows {
+            let asked = *flow.reply.source.ip() == address && ports.contains(&flow.reply.source.port());
+            let translated = flow.original.destination != flow.reply.source;
+            if !asked || (!translated && is_own(*flow.original.source.ip())) {
+                continue;
+            }
+            if flow.left.is_some_and(|left| self.kept.saturating_sub(left) > REPEATED_WITHIN) {
+                delete(&mut Socket::open(libc::NETLINK_NETFILTER)?, flow)?;
+            } else {
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
 }
 
 /// Whether the address is one of this machine: only then can a socket have it.

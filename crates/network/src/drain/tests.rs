@@ -35,7 +35,7 @@ impl Lab {
     async fn until(&self, at: SocketAddr, wanted: Traffic) {
         let start = Instant::now();
         loop {
-            let seen = SocketDiag.look(&self.path, at.ip(), &[at.port()]).await.unwrap();
+            let seen = SocketDiag::default().look(&self.path, at.ip(), &[at.port()]).await.unwrap();
             if seen == wanted {
                 return;
             }
@@ -85,6 +85,7 @@ async fn follows_a_connection_from_handshake_to_end() {
 
 #[tokio::test]
 async fn a_namespace_that_is_gone_is_an_error_not_a_hang() {
-    let error = SocketDiag.look(Path::new("/nonexistent/netns"), [127, 0, 0, 1].into(), &[1]).await.unwrap_err();
+    let error =
+        SocketDiag::default().look(Path::new("/nonexistent/netns"), [127, 0, 0, 1].into(), &[1]).await.unwrap_err();
     assert!(error.to_string().contains("/nonexistent/netns"), "{error}");
 }
