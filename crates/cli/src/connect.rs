@@ -76,20 +76,26 @@ impl Global {
         }
     }
 
+    /// Whether a flag or the file itself says which cluster is meant.
+    fn chooses(&self, file: &Kubeconfig) -> bool {
+        let current = file.current_context.as_deref().unwrap_or_default();
+        self.context.is_some() || self.cluster.is_some() || self.user.is_some() || !current.is_empty()
+    }
+
     /// A session on the cluster that the flags choose.
     pub async fn session(&self) -> Result<Session> {
         let options =
             KubeConfigOptions { context: self.context.clone(), cluster: self.cluster.clone(), user: self.user.clone() };
         let mut config = match self.kubeconfig() {
-            Ok(file) => {
+            Ok(file) if self.chooses(&file) => {
                 self.check(&file)?;
                 Config::from_custom_kubeconfig(file, &options)
                     .await
                     .map_err(|e| CliError::Usage(format!("cannot use the kubeconfig: {e}")))?
             }
             Err(error) if self.kubeconfig.is_some() => return Err(error),
-            // Without a kubeconfig kubectl looks on this machine.
-            Err(_) => Config::new(http::Uri::from_static("http://localhost:8080")),
+            // Without a kubeconfig, or with one that chooses nothing, kubectl looks on this machine.
+            _ => Config::new(http::Uri::from_static("http://localhost:8080")),
         };
         if let Some(server) = &self.server {
             config.cluster_url =

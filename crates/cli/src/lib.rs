@@ -128,7 +128,18 @@ pub enum Verb {
 
 /// Carries out one command and says what went wrong.
 pub async fn run(verb: &Verb, global: &Global) -> ExitCode {
-    exit(carry_out(verb, global).await.and_then(|()| global.judge_warnings()))
+    let done = carry_out(verb, global).await.and_then(|()| global.judge_warnings());
+    told(done, global)
+}
+
+/// As [`exit`]; isopod under its own name also says what to do when no cluster answers.
+fn told(done: error::Result<()>, global: &Global) -> ExitCode {
+    let refused = matches!(done, Err(error::CliError::Refused(_)));
+    let code = exit(done);
+    if refused && global.program() == "isopod" {
+        eprintln!("Does the cluster run? isopod status tells; isopod up starts it.");
+    }
+    code
 }
 
 fn exit(done: error::Result<()>) -> ExitCode {
@@ -150,7 +161,7 @@ pub async fn run_delete(args: &DeleteArgs, global: &Global) -> ExitCode {
         delete::run(args, &global.session().await?).await?;
         global.judge_warnings()
     };
-    exit(done.await)
+    told(done.await, global)
 }
 
 /// `completion` for the command line of the program `name`.

@@ -84,14 +84,16 @@ impl Wrong {
                 let (flag, value) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue));
                 let flag = flag.split(' ').next().unwrap_or_default();
                 // Numbers are Go's; what says itself what is wrong with it says that.
-                let why = std::error::Error::source(error).filter(|e| !e.is::<std::num::ParseIntError>());
-                if let Some(why) = why {
-                    return Self::Usage(format!(
-                        "invalid argument {value:?} for {flag:?} flag: {why}\nSee '{path} --help' for usage."
-                    ));
-                }
+                let why = match std::error::Error::source(error) {
+                    Some(why) if why.is::<std::num::ParseIntError>() => {
+                        format!("strconv.ParseInt: parsing {value:?}: invalid syntax")
+                    }
+                    Some(why) => why.to_string(),
+                    None if value.is_empty() => "it is empty".to_owned(),
+                    None => format!("it is one of {}", possible(error)),
+                };
                 Self::Usage(format!(
-                    "invalid argument {value:?} for {flag:?} flag: strconv.ParseInt: parsing {value:?}: invalid syntax\nSee '{path} --help' for usage."
+                    "invalid argument {value:?} for {flag:?} flag: {why}\nSee '{path} --help' for usage."
                 ))
             }
             ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => {
@@ -287,9 +289,26 @@ impl<'a> Reader<'a> {
         let near = |name: &&str| distance(&typed, name) <= 2 || name.starts_with(&typed);
         let names = command.get_subcommands().map(Command::get_name).filter(near);
         let names: String = names.map(|n| format!("\t{n}\n")).collect();
+        if NOT_YET.contains(&text) {
+            return Wrong::Usage(format!(
+                "isopod has no {text:?} of its own yet: use a real kubectl, it works with this cluster"
+            ));
+        }
         let hint =
             if names.is_empty() { String::new() } else { format!("\n\nDid you mean this?\n{}", names.trim_end()) };
         Wrong::Usage(format!("unknown command {text:?} for {path:?}{hint}"))
+    }
+}
+
+/// Commands of kubectl that are not here.
+const NOT_YET: [&str; 9] =
+    ["autoscale", "certificate", "cp", "debug", "events", "explain", "kustomize", "proxy", "top"];
+
+/// `json, yaml`: what a flag takes.
+fn possible(error: &clap::Error) -> String {
+    match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(all)) => all.join(", "),
+        _ => String::new(),
     }
 }
 
@@ -377,6 +396,7 @@ mod tests {
                 "get po --watch=xx",
                 "invalid argument \"xx\" for \"-w, --watch\" flag: strconv.ParseBool: parsing \"xx\": invalid syntax | See 'kubectl get --help' for usage.",
             ),
+            ("top pods", "isopod has no \"top\" of its own yet: use a real kubectl, it works with this cluster"),
             ("rollout foo", "unknown command \"foo\" | See 'kubectl rollout -h' for help and examples"),
             ("create foo", "Unexpected args: [foo] | See 'kubectl create -h' for help and examples"),
         ];

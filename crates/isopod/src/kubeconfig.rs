@@ -4,7 +4,9 @@ use crate::pki::{Identity, Pki};
 use anyhow::{Context, Result, bail};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// What a context needs to know of a cluster.
 pub struct Entry<'a> {
@@ -72,6 +74,19 @@ pub fn merge(path: &Path, entry: &Entry<'_>) -> Result<()> {
     put(&mut config, "contexts", entry.name, "context", context)?;
     config.insert("current-context".into(), json!(entry.name));
     write(path, config)
+}
+
+/// How long a server on this machine may take to accept a connection.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// The server on this machine that the cluster `name` in the file points to, if somebody listens there.
+pub fn runs_elsewhere(path: &Path, name: &str) -> Result<Option<String>> {
+    let Some(config) = read(path)? else { return Ok(None) };
+    let cluster = find(&config, "clusters", name, "cluster");
+    let server = cluster.as_ref().and_then(|c| c.get("server")?.as_str());
+    let address = server.and_then(|s| s.strip_prefix("https://")?.parse::<SocketAddr>().ok());
+    let runs = |a: &SocketAddr| a.ip().is_loopback() && TcpStream::connect_timeout(a, PATIENCE).is_ok();
+    Ok(server.filter(|_| address.as_ref().is_some_and(runs)).map(str::to_owned))
 }
 
 /// Takes the entry out again, if it still points to `server`. A file that is gone is no error.
@@ -164,6 +179,20 @@ mod tests {
         remove(&path, "isopod", "https://127.0.0.1:6443").unwrap();
         let config = read(&path).unwrap().unwrap();
         assert_eq!((config["clusters"].as_array().unwrap().len(), &config["current-context"]), (1, &json!("")));
+    }
+
+    #[test]
+    fn a_context_whose_cluster_runs_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config");
+        assert_eq!(runs_elsewhere(&path, "isopod").unwrap(), None, "no file");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = format!("https://{}", listener.local_addr().unwrap());
+        merge(&path, &Entry::admin("isopod", &server, &pki())).unwrap();
+        assert_eq!(runs_elsewhere(&path, "isopod").unwrap(), Some(server));
+        assert_eq!(runs_elsewhere(&path, "other").unwrap(), None, "another name");
+        drop(listener);
+        assert_eq!(runs_elsewhere(&path, "isopod").unwrap(), None, "nobody listens any more");
     }
 
     #[test]

@@ -58,6 +58,12 @@ async fn two_clusters_live_side_by_side_and_up_is_idempotent() {
     spaces.create(&PostParams::default(), &space).await.unwrap();
     let others: Api<Namespace> = Api::all(b.client().await);
     assert!(others.get_opt("only-in-a").await.unwrap().is_none());
+    let (c, file) = (Cluster::new(&[]), a.kubeconfig());
+    let before = std::fs::read_to_string(&file).unwrap();
+    let out = c.try_isopod(&["up", "--no-node", "--name", "a", "--kubeconfig", &file.to_string_lossy()]);
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(!out.status.success() && said.contains("is another cluster's") && said.contains("--name"), "{said}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before, "the context is still that of a");
 }
 
 #[test]

@@ -105,7 +105,7 @@ async fn parts(args: &Args, session: &Session) -> Result<Vec<Part>> {
             "You must specify the type of resource to get. Use \"{program} api-resources\" for a complete list of supported resources.\n"
         );
         return Err(CliError::usage(format!(
-            "Required resource not specified.\nUse \"{program} explain <resource>\" for a detailed description of that resource (e.g. {program} explain pods).\nSee '{program} get -h' for help and examples"
+            "Required resource not specified.\nSee '{program} get -h' for help and examples"
         )));
     }
     match target::parse(&args.words, &resources).await? {

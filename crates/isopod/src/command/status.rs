@@ -51,6 +51,8 @@ fn none(args: &Args, dir: &DataDir) -> Result<ExitCode> {
 struct NodeLine {
     name: String,
     ready: bool,
+    /// What it is short of, for which it takes no new pods: `DiskPressure`.
+    pressures: Vec<String>,
 }
 
 fn ask_nodes(dir: &DataDir, cluster: &Cluster) -> Result<Vec<NodeLine>> {
@@ -69,6 +71,11 @@ fn node_line(node: &Node) -> NodeLine {
     NodeLine {
         name: node.metadata.name.clone().unwrap_or_default(),
         ready: conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"),
+        pressures: conditions
+            .iter()
+            .filter(|c| c.type_.ends_with("Pressure") && c.status == "True")
+            .map(|c| c.type_.clone())
+            .collect(),
     }
 }
 
@@ -78,7 +85,8 @@ fn as_json(dir: &DataDir, cluster: &Cluster, running: Option<&Running>, nodes: &
         (Some(_), Ok(_)) => "running",
         (Some(_), Err(_)) => "unhealthy",
     };
-    let listed: Vec<Value> = nodes.iter().flatten().map(|n| json!({"name": n.name, "ready": n.ready})).collect();
+    let listed: Vec<Value> =
+        nodes.iter().flatten().map(|n| json!({"name": n.name, "ready": n.ready, "pressures": n.pressures})).collect();
     json!({
         "name": cluster.name,
         "state": state,
@@ -105,6 +113,9 @@ fn print(dir: &DataDir, cluster: &Cluster, running: Option<&Running>, nodes: &Re
         Ok(nodes) if !nodes.is_empty() => {
             let ready = nodes.iter().filter(|n| n.ready).count();
             println!("  nodes     {ready} of {} ready", nodes.len());
+            for node in nodes.iter().filter(|n| !n.pressures.is_empty()) {
+                println!("            {} takes no new pods: {}", node.name, node.pressures.join(", "));
+            }
         }
         Ok(_) => {}
         Err(error) => {

@@ -25,6 +25,9 @@ pub struct Args {
     settings: Settings,
 }
 
+/// The name of a cluster that was given none.
+const NAME: &str = "isopod";
+
 /// What a cluster is made with.
 #[derive(clap::Args, Default)]
 pub struct Settings {
@@ -62,6 +65,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let already = process::find_well(&dir)?;
     // Until its routes are there, nobody else can see which address ranges a new cluster has taken.
     let choosing = if dir.cluster()?.is_none() { Some(process::machine_lock()?) } else { None };
+    if already.is_none() {
+        can_start(args, &dir)?;
+    }
     let mut cluster = settle(&args.settings, &dir, already.is_some())?;
     if let Some(file) = &args.kubelet_config {
         if already.is_none() {
@@ -79,10 +85,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         cluster = dir.cluster()?.context("the cluster's settings are gone")?;
     }
     drop(choosing);
-    let file = match &args.kubeconfig {
-        Some(file) => std::path::absolute(file)?,
-        None => kubeconfig::default_path()?,
-    };
+    let file = file_of_context(args)?;
     let endpoint = cluster.endpoint();
     kubeconfig::merge(&file, &Entry::admin(&cluster.name, &endpoint, &pki))?;
     if !cluster.kubeconfigs.contains(&file) {
@@ -97,12 +100,44 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where the context is written to.
+fn file_of_context(args: &Args) -> Result<PathBuf> {
+    match &args.kubeconfig {
+        Some(file) => Ok(std::path::absolute(file)?),
+        None => kubeconfig::default_path(),
+    }
+}
+
+/// Refuses what would start and then be of no use: a cluster whose only node cannot run containers, and a new one whose context
+/// would take the place of another cluster's that runs.
+fn can_start(args: &Args, dir: &DataDir) -> Result<()> {
+    let known = dir.cluster()?;
+    let settings = &args.settings;
+    let hollow = settings.hollow_nodes.or(known.as_ref().map(|c| c.hollow_nodes)).unwrap_or(0);
+    let no_node = known.as_ref().map_or(settings.no_node, |c| c.no_node);
+    if let (0, false, Some(why)) = (hollow, no_node, crate::serve::node::missing()) {
+        bail!(
+            "{why}. isopod up --hollow-nodes 3 simulates nodes instead; --no-node, for a new cluster, does without any"
+        );
+    }
+    let name = settings.name.as_deref().unwrap_or(NAME);
+    let file = file_of_context(args)?;
+    if let (None, Some(server)) = (known, kubeconfig::runs_elsewhere(&file, name)?) {
+        bail!(
+            "the context {name:?} in {} is another cluster's, which runs at {server}: \
+             give this one a name (isopod up --name NAME) or a file of its own (--kubeconfig FILE)",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
 /// The cluster's settings: those on disk, or new ones. What is fixed cannot be changed by a flag.
 fn settle(args: &Settings, dir: &DataDir, runs: bool) -> Result<Cluster> {
     if let Some(mut cluster) = dir.cluster()? {
-        refuse_change("--name", args.name.as_ref(), &cluster.name)?;
-        refuse_change("--service-cidr", args.service_cidr.map(|c| c.to_string()).as_ref(), &cluster.service_cidr)?;
-        refuse_change("--pod-cidr", args.pod_cidr.map(|c| c.to_string()).as_ref(), &cluster.pod_cidr)?;
+        refuse_other("--name", args.name.as_ref(), &cluster.name)?;
+        refuse_other("--service-cidr", args.service_cidr.map(|c| c.to_string()).as_ref(), &cluster.service_cidr)?;
+        refuse_other("--pod-cidr", args.pod_cidr.map(|c| c.to_string()).as_ref(), &cluster.pod_cidr)?;
         if runs {
             refuse_change("--api-port", args.api_port.as_ref(), &cluster.api_port)?;
             refuse_change("--hollow-nodes", args.hollow_nodes.as_ref(), &cluster.hollow_nodes)?;
@@ -132,7 +167,7 @@ fn settle(args: &Settings, dir: &DataDir, runs: bool) -> Result<Cluster> {
 
 /// Decides what is decided once, and writes it down.
 pub fn new_cluster(args: &Settings, dir: &DataDir) -> Result<Cluster> {
-    let name = args.name.clone().unwrap_or_else(|| "isopod".into());
+    let name = args.name.clone().unwrap_or_else(|| NAME.into());
     let wrong = isopod_api::names::dns1123_label(&name, false);
     if let Some(wrong) = wrong.first() {
         bail!("--name {name:?}: {wrong}");
@@ -153,6 +188,17 @@ pub fn new_cluster(args: &Settings, dir: &DataDir) -> Result<Cluster> {
     Ok(cluster)
 }
 
+/// For what a cluster has for good.
+fn refuse_other<T: PartialEq + std::fmt::Display>(flag: &str, wanted: Option<&T>, is: &T) -> Result<()> {
+    match wanted {
+        Some(wanted) if wanted != is => {
+            bail!("{flag} {wanted}: this cluster has {is}, for good. For another cluster use another --data-dir")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// For what can be changed while it is stopped.
 fn refuse_change<T: PartialEq + std::fmt::Display>(flag: &str, wanted: Option<&T>, is: &T) -> Result<()> {
     match wanted {
         Some(wanted) if wanted != is => {
@@ -212,7 +258,9 @@ fn say_next(args: &Args, cluster: &Cluster, file: &Path) {
     }
     println!("\n  API         {}\n  kubeconfig  {} (context {:?})", cluster.endpoint(), file.display(), cluster.name);
     let flag = if args.kubeconfig.is_some() { format!(" --kubeconfig {}", file.display()) } else { String::new() };
-    println!(
-        "\nNext (kubectl does as well):\n  isopod{flag} get nodes\n  isopod{flag} create deployment web --image=web:v1"
-    );
+    println!("\nNext (kubectl does as well):\n  isopod{flag} get nodes");
+    if cluster.hollow_nodes == 0 {
+        println!("  isopod build -t web:v1 DIRECTORY    (with a Dockerfile; this is isopod's own)");
+    }
+    println!("  isopod{flag} create deployment web --image=web:v1");
 }

@@ -76,7 +76,9 @@ fn judge(pod: &Pod, words: &Words, settle: SignedDuration, now: Timestamp) -> (S
     let is_true = |name: &str| condition(pod, name).is_some_and(|c| c.status == "True");
     if matches!(phase(pod), "Succeeded" | "Failed") {
         let why = pod.status.as_ref().and_then(|s| s.message.clone());
-        return (State::Ended, status, why);
+        // An evicted pod's container may have ended well: that it was evicted says more.
+        let reason = pod.status.as_ref().and_then(|s| s.reason.clone());
+        return (State::Ended, reason.unwrap_or(status), why);
     }
     if let Some(ready) = condition(pod, "Ready").filter(|c| c.status == "True") {
         let since = ready.last_transition_time.as_ref().map_or(now, |t| t.0);
@@ -92,7 +94,7 @@ fn judge(pod: &Pod, words: &Words, settle: SignedDuration, now: Timestamp) -> (S
         return (State::Failing, word, refused.message.clone());
     }
     let waiting = containers(pod).find_map(|c| c.state.as_ref()?.waiting.as_ref());
-    let message = waiting.and_then(|w| w.message.clone());
+    let message = waiting.and_then(|w| w.message.as_deref()).map(heart);
     let inner = status.strip_prefix("Init:").unwrap_or(&status);
     let crashed =
         inner == "Error" || inner == "OOMKilled" || inner.starts_with("ExitCode:") || inner.starts_with("Signal:");
@@ -137,6 +139,17 @@ fn containers(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
     let status = pod.status.as_ref();
     let init = status.and_then(|s| s.init_container_statuses.as_ref()).into_iter().flatten();
     init.chain(status.and_then(|s| s.container_statuses.as_ref()).into_iter().flatten())
+}
+
+/// A message without the steps of a pull that failed, which only repeat the image's name before they come to what is wrong.
+fn heart(message: &str) -> String {
+    let mut text = message.to_owned();
+    for step in ["failed to pull and unpack image \"", "failed to resolve reference \""] {
+        let Some((before, rest)) = text.split_once(step) else { continue };
+        let Some((_, after)) = rest.split_once("\": ") else { continue };
+        text = format!("{before}{after}");
+    }
+    text
 }
 
 /// How a container that is down ended last.
@@ -193,6 +206,17 @@ mod tests {
                 "Failing | ImagePullBackOff | no such image",
             ),
             (
+                waiting(
+                    "ErrImagePull",
+                    Some(
+                        "failed to pull and unpack image \"a/web:v1\": failed to resolve reference \"a/web:v1\": cannot connect to a",
+                    ),
+                ),
+                false,
+                &none,
+                "Failing | ErrImagePull | cannot connect to a",
+            ),
+            (
                 waiting("CrashLoopBackOff", None),
                 false,
                 &none,
@@ -226,6 +250,13 @@ mod tests {
                 false,
                 &none,
                 "Ended | Evicted | low on disk",
+            ),
+            (
+                json!({"phase": "Failed", "reason": "Evicted", "containerStatuses": [{"name": "web", "ready": false,
+                    "restartCount": 0, "image": "", "imageID": "", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}]}),
+                false,
+                &none,
+                "Ended | Evicted | ",
             ),
         ];
         for (status, deleted, words, expected) in cases {

@@ -181,8 +181,8 @@ fn bar(bar: &Bar, rank: Rank, length: usize) -> Row {
     let (new, all, mark) = (place(bar.new), place(bar.new.saturating_add(bar.old)), place(bar.mark));
     let mut pieces = vec![(format!("{:<LABEL$}", bar.label), Tone::Text)];
     // The mark stands between two cells: it has a place of its own.
-    for (from, to) in [(0, mark), (mark, length)] {
-        if from == mark {
+    for (from, to, is_marked) in [(0, mark, false), (mark, length, true)] {
+        if is_marked {
             pieces.push(("┃".into(), if bar.is_broken { Tone::Bad } else { Tone::Strong }));
         }
         let within = |at: usize| at.clamp(from, to);

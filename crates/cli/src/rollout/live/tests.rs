@@ -417,6 +417,10 @@ fn any_size_will_do() {
             for rows in [0, 1, 2, 3, 4, 5, 6, 7, 9, 12, 16, 100] {
                 let shown = text(view, width, rows);
                 assert!(shown.lines().all(|l| l.chars().count() <= width.into()), "{width}x{rows}\n{shown}");
+                assert!(
+                    shown.lines().all(|l| l.matches('┃').count() <= 1),
+                    "a bar has one bound: {width}x{rows}\n{shown}"
+                );
                 let title: String = "deployment/web".chars().take(width.into()).collect();
                 assert!(rows == 0 || shown.starts_with(&title), "{width}x{rows}\n{shown}");
             }

@@ -133,7 +133,7 @@ impl Story<'_> {
         let counting = async {
             loop {
                 if let Some(load) = load {
-                    figures.send_replace(load.figures().total());
+                    figures.send_replace(format!("so far {}", load.figures().total()));
                 }
                 tokio::time::sleep(TICK).await;
             }
