@@ -75,7 +75,7 @@ fn wrong_use_is_explained_and_changes_nothing() {
         assert!(!out.status.success() && said.contains(expected), "{words:?}: {said}");
     };
     refused(&["down"], "start one with isopod up");
-    refused(&["up", "--name", "Bad_Name"], "--name \"Bad_Name\"");
+    refused(&["up", "--no-node", "--name", "Bad_Name"], "--name \"Bad_Name\"");
     refused(&["up", "--service-cidr", "10.96.0.0"], "not a range");
     cluster.up();
     refused(&["up", "--name", "other"], "this cluster has isopod");
