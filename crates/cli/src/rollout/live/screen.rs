@@ -114,7 +114,11 @@ impl Screen {
     }
 
     fn reshape(&mut self, height: u16) -> io::Result<()> {
+        // The new place begins where the old one did. ratatui's `clear` leaves the cursor where it was, at the end of what was drawn: from
+        // there every change of size would leave the old place behind as empty lines.
+        let top = self.terminal.get_frame().area().y;
         self.terminal.clear()?;
+        execute!(stdout(), cursor::MoveTo(0, top))?;
         self.terminal = viewport(height)?;
         self.height = height;
         Ok(())
