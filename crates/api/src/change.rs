@@ -2,8 +2,8 @@
 //!
 //! `kubectl rollout history` reads `kubernetes.io/change-cause` from ReplicaSets. When nobody set one, the controller fills it in, and it
 //! needs to know who asked and how, which only the API server sees. So the API server keeps a [`Record`] on the Deployment, written in
-//! the transaction that changes the template: it survives restarts, and a change never stands without its author. (The answer to a create
-//! leaves it out: it says what was made.) It is the API server's own (nobody else's write changes it; it is no field of anybody's in `managedFields`) and is not copied to ReplicaSets.
+//! the transaction that changes the template: it survives restarts, and a change never stands without its author. (A new Deployment
+//! gets none: it reads back as it was made. Who created it is put into the first revision's cause as that is written.) It is the API server's own (nobody else's write changes it; it is no field of anybody's in `managedFields`) and is not copied to ReplicaSets.
 //!
 //! A filled-in cause stands on the ReplicaSet together with [`AUTOMATIC_CAUSE`], a copy of its text: only while both are equal is it
 //! automatic. A person who writes another cause, on the ReplicaSet or the Deployment, thereby makes it hers; and what `kubectl rollout undo`
@@ -23,6 +23,8 @@ pub const ROLLED_BACK: &str = "isopod.dev/rolled-back";
 /// `deployment.kubernetes.io/revision`
 pub const REVISION: &str = "deployment.kubernetes.io/revision";
 
+/// The most characters of a cause that is filled in: `rollout history` shows it in one line.
+const CAUSE_LENGTH: usize = 240;
 /// The most edits remembered between two revisions; of more the oldest are forgotten.
 const EDITS: usize = 8;
 /// The most characters kept of a user's name or a program.
@@ -71,6 +73,48 @@ impl Record {
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
+}
+
+/// `who, with what: what changed`, in one line.
+pub fn attributed(edits: &[Edit], what: &str) -> String {
+    let who = authors(edits);
+    if who.is_empty() { cut(what) } else { cut(&format!("{who}: {what}")) }
+}
+
+/// A cause as one line that is not too long.
+pub fn cut(text: &str) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if line.chars().count() <= CAUSE_LENGTH {
+        return line;
+    }
+    let mut cut: String = line.chars().take(CAUSE_LENGTH - 1).collect();
+    cut.push('…');
+    cut
+}
+
+/// `ann, kubectl set image, kubectl set env; bob, helm`
+fn authors(edits: &[Edit]) -> String {
+    let mut people: Vec<(String, Vec<&str>)> = Vec::new();
+    for edit in edits {
+        let by = name(&edit.by);
+        let with = Some(edit.with.as_str()).filter(|w| !w.is_empty() && *w != "unknown");
+        match people.iter_mut().find(|(who, _)| *who == by) {
+            Some((_, all)) => all.extend(with),
+            None => people.push((by, with.into_iter().collect())),
+        }
+    }
+    let of = |(who, with): (String, Vec<&str>)| {
+        let parts: Vec<&str> = std::iter::once(who.as_str()).chain(with).filter(|p| !p.is_empty()).collect();
+        parts.join(", ")
+    };
+    people.into_iter().map(of).collect::<Vec<_>>().join("; ")
+}
+
+/// A service account by its own name.
+fn name(user: &str) -> String {
+    user.strip_prefix("system:serviceaccount:")
+        .and_then(|rest| rest.split_once(':'))
+        .map_or_else(|| user.to_owned(), |(namespace, name)| format!("serviceaccount {namespace}/{name}"))
 }
 
 fn shortened(text: &str) -> String {
@@ -126,6 +170,15 @@ mod tests {
         for n in 0..20 {
             assert!(add("4", &n.to_string(), "apply").len() <= EDITS);
         }
+    }
+
+    #[test]
+    fn a_cause_is_one_line() {
+        let long = cut(&"é".repeat(1000));
+        assert_eq!((long.chars().count(), long.ends_with('…')), (CAUSE_LENGTH, true));
+        assert_eq!(cut("a\nb"), "a b");
+        assert_eq!(attributed(&[], "x"), "x");
+        assert_eq!(attributed(&[edit("ann", "kubectl apply")], "x"), "ann, kubectl apply: x");
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod decode;
 pub mod field;
 pub mod go_order;
 pub mod gofmt;
+pub mod hollow;
 pub mod intstr;
 pub mod kinds;
 pub mod names;

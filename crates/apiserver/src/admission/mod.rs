@@ -9,7 +9,6 @@ mod quota;
 pub mod rules;
 
 pub use change_record::ChangeRecord;
-pub(crate) use change_record::conceal;
 pub use lifecycle::NamespaceLifecycle;
 pub use plugins::place;
 
@@ -103,7 +102,7 @@ impl Chain {
             Arc::new(plugins::RuntimeClasses),
             Arc::new(plugins::DefaultIngressClass),
             Arc::new(plugins::TopologyLabels),
-            Arc::new(ChangeRecord),
+            Arc::new(ChangeRecord::default()),
             Arc::new(quota::Quotas),
         ])
     }

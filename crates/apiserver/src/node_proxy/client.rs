@@ -37,6 +37,8 @@ pub enum TlsError {
 pub enum ClientError {
     #[error("no preferred addresses found; known addresses: []")]
     NoAddress,
+    #[error("{}", isopod_api::hollow::SIMULATED)]
+    Simulated,
     #[error("dial tcp {address}: {what}")]
     Dial { address: String, what: String },
     #[error("{0}")]

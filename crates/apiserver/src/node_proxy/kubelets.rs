@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
+use isopod_api::hollow::is_hollow;
 use isopod_api::k8s::api::core::v1::Node;
 use isopod_api::status::{ApiError, Details};
 use std::time::Duration;
@@ -36,6 +37,9 @@ impl Kubelets {
         headers: HeaderMap,
         body: RequestBody,
     ) -> Result<Response<Incoming>, Failure> {
+        if is_hollow(node) {
+            return Err(Failure { url: String::new(), error: ClientError::Simulated });
+        }
         let address =
             Address::of(node).ok_or(ClientError::NoAddress).map_err(|error| Failure { url: String::new(), error })?;
         let url = format!("https://{address}{path_and_query}");
@@ -54,7 +58,10 @@ impl Kubelets {
     async fn log(&self, target: &Target<'_>) -> Result<Response<Body>, ApiError> {
         let path = target.stream.location(target.pod);
         let sent = self.send(target.node, Method::GET, &path, HeaderMap::new(), nothing()).await;
-        let answer = sent.map_err(|f| ApiError::unclassified(format!("Get \"{}\": {}", f.url, f.error)))?;
+        let answer = sent.map_err(|f| match f.error {
+            ClientError::Simulated => ApiError::bad_request(f.error.to_string()),
+            error => ApiError::unclassified(format!("Get \"{}\": {error}", f.url)),
+        })?;
         let name = target.pod.metadata.name.as_deref().unwrap_or_default();
         if answer.status() != StatusCode::OK {
             return Err(refused(answer, name).await);
@@ -71,7 +78,10 @@ impl Kubelets {
         let client = hyper::upgrade::on(&mut request);
         let headers = upgrade::forwarded(request.headers());
         let sent = self.send(node, request.method().clone(), path, headers, nothing()).await;
-        let mut answer = sent.map_err(|f| ApiError::unclassified(format!("error dialing backend: {}", f.error)))?;
+        let mut answer = sent.map_err(|f| match f.error {
+            ClientError::Simulated => ApiError::bad_request(f.error.to_string()),
+            error => ApiError::unclassified(format!("error dialing backend: {error}")),
+        })?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             tokio::spawn(upgrade::join(client, hyper::upgrade::on(&mut answer)));
             return Ok(answer.map(|_| Body::empty()));

@@ -7,7 +7,7 @@ use super::metadata::{
 use super::object::{Live, encode};
 use super::{managed, store_error};
 use crate::ApiServer;
-use crate::admission::{Attributes, Operation, conceal};
+use crate::admission::{Attributes, Operation};
 use crate::auth::UserInfo;
 use crate::resources::Resource;
 use crate::respond::Warnings;
@@ -209,10 +209,7 @@ impl WriteContext<'_> {
         }
         let absent = Compare::Absent(Arc::clone(&key));
         match self.commit(&key, absent, Some(&json), &*object, None).await? {
-            Outcome::Done(revision) => {
-                let json = if conceal(&mut *object) { encode(self.resource, &mut *object) } else { json };
-                Ok(Some(Written { json, revision, object, created: true }))
-            }
+            Outcome::Done(revision) => Ok(Some(Written { json, revision, object, created: true })),
             Outcome::Changed(Some(current)) => Err(self.exists(&name, &current.value)),
             Outcome::Changed(None) => Ok(None),
         }

@@ -11,7 +11,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use isopod_api::k8s::api::core::v1::{Endpoints, Pod, Service};
+use isopod_api::hollow;
+use isopod_api::k8s::api::core::v1::{Endpoints, Node, Pod, Service};
 use isopod_api::k8s::apimachinery::pkg::util::intstr::IntOrString;
 use isopod_api::status::ApiError;
 use std::net::{IpAddr, SocketAddr};
@@ -107,7 +108,17 @@ async fn pod(call: &Call, name: &str, port: &str) -> Result<SocketAddr, ApiError
     let first = declared.map(|p| p.container_port).find(|p| *p > 0);
     let port = if port.is_empty() { first.map(|p| p.to_string()).unwrap_or("80".to_owned()) } else { port.to_owned() };
     let ip = pod.status.as_ref().and_then(|s| s.pod_ip.as_deref()).unwrap_or_default();
+    there_is(call, pod.spec.as_ref().and_then(|s| s.node_name.as_deref())).await?;
     address(ip, &port)
+}
+
+/// Refuses what is only simulated.
+async fn there_is(call: &Call, node: Option<&str>) -> Result<(), ApiError> {
+    let Some(name) = node.filter(|name| !name.is_empty()) else { return Ok(()) };
+    match call.server.read::<Node>("nodes", "", name).await? {
+        Some(node) if hollow::is_hollow(&node) => Err(unreachable(hollow::SIMULATED)),
+        _ => Ok(()),
+    }
 }
 
 /// `ResourceLocation` of Services: one of the ready endpoints of the port named, by name or by number.
@@ -138,12 +149,13 @@ async fn service(call: &Call, name: &str, port: &str) -> Result<SocketAddr, ApiE
             _ => None,
         });
         let Some(number) = number else { continue };
-        ready.extend(subset.addresses.into_iter().flatten().map(|a| (a.ip, number)));
+        ready.extend(subset.addresses.into_iter().flatten().map(|a| (a.ip, a.node_name, number)));
     }
     if ready.is_empty() {
         return Err(none());
     }
-    let (ip, number) = ready.swap_remove(rand::random_range(0..ready.len()));
+    let (ip, node, number) = ready.swap_remove(rand::random_range(0..ready.len()));
+    there_is(call, node.as_deref()).await?;
     address(&ip, &number.to_string())
 }
 

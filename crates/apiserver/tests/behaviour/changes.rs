@@ -48,9 +48,7 @@ async fn the_author_of_a_template_is_noted_with_it() {
     let made = api.post(&format!("{DEPLOYMENTS}?fieldManager=helm"), &forged).await.json();
     assert!(made["metadata"]["annotations"].as_object().is_none_or(|a| a.is_empty()), "made as it was sent: {made}");
 
-    let stored = api.get(&format!("{DEPLOYMENTS}/web")).await.json();
-    assert_eq!(noted(&stored), "kubernetes-admin helm");
-    assert_eq!(stored["metadata"]["resourceVersion"], made["metadata"]["resourceVersion"]);
+    assert_eq!(api.get(&format!("{DEPLOYMENTS}/web")).await.json(), made, "and reads back so");
 
     // Until it is a revision, edits gather; what changes no template is no edit, nor is a trial run.
     let set = patch(&api, "kubectl set image", "", &image("y")).await;
@@ -65,6 +63,36 @@ async fn the_author_of_a_template_is_noted_with_it() {
     // Nonsense is not believed; the manager stands in.
     let nonsense = patch(&api, "kubectl; rm -rf", "", &image("a")).await;
     assert_eq!(noted(&nonsense), "kubernetes-admin kubectl edit; kubernetes-admin kubectl");
+}
+
+#[tokio::test]
+async fn the_first_revision_is_its_creators() {
+    let api = whole().await;
+    let user = UserInfo::new("system:serviceaccount:kube-system:deployment-controller", &["system:masters"]);
+    let controller = api.server.client(user);
+    let cause = async |name: &str, revision: &str, cause: &str, automatic: &str| {
+        let made = api.get(&format!("{DEPLOYMENTS}/{name}")).await.json();
+        let owner = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name, "controller": true,
+            "uid": made["metadata"]["uid"]});
+        let annotations = json!({"deployment.kubernetes.io/revision": revision, CHANGE_CAUSE: cause,
+            AUTOMATIC_CAUSE: automatic});
+        let labels = &made["spec"]["selector"]["matchLabels"];
+        let set = json!({"metadata": {"generateName": "r-", "ownerReferences": [owner], "annotations": annotations, "labels": labels},
+            "spec": {"selector": made["spec"]["selector"], "template": made["spec"]["template"]}});
+        let request = Request::post("/apis/apps/v1/namespaces/default/replicasets").body(set.to_string().into_bytes());
+        let set: Value = controller.request(request.unwrap()).await.unwrap();
+        let of = |key: &str| set["metadata"]["annotations"][key].as_str().unwrap_or_default().to_owned();
+        (of(CHANGE_CAUSE), of(AUTOMATIC_CAUSE) == of(CHANGE_CAUSE))
+    };
+    api.post(&format!("{DEPLOYMENTS}?fieldManager=helm"), &deployment("web")).await;
+    api.post(&format!("{DEPLOYMENTS}?dryRun=All"), &deployment("tried")).await;
+    let named = ("kubernetes-admin, helm: made".to_owned(), true);
+    assert_eq!(cause("web", "1", "made", "made").await, named);
+    assert_eq!(cause("web", "1", "made", "made").await, named, "a second attempt, too");
+    assert_eq!(cause("web", "2", "made", "made").await, ("made".to_owned(), true));
+    assert_eq!(cause("web", "1", "my words", "made").await, ("my words".to_owned(), false), "a person's own");
+    patch(&api, "kubectl edit", "", &image("y")).await;
+    assert_eq!(cause("web", "1", "made", "made").await, ("made".to_owned(), true), "the record says both");
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ impl RolledBack {
     }
 
     pub fn cause(&self) -> String {
-        super::cause::cut(&format!(
+        isopod_api::change::cut(&format!(
             "automatic rollback of revision {} to {}: {}",
             self.revision, self.to_revision, self.message
         ))

@@ -6,12 +6,9 @@
 //! nobody asked for, an automatic rollback, always says so. How the two kinds of cause are told apart: [`isopod_api::change`].
 use super::automatic::RolledBack;
 use super::{annotations, difference, sets::Sets};
-use isopod_api::change::{AUTOMATIC_CAUSE, CHANGE_CAUSE, Edit, Record, cause_of_person};
+use isopod_api::change::{AUTOMATIC_CAUSE, CHANGE_CAUSE, Edit, Record, attributed, cause_of_person};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::PodTemplateSpec;
-
-/// The most characters: `rollout history` shows them in one line.
-const LENGTH: usize = 240;
 
 /// The revision before the one that `rs` is about to be.
 fn before(sets: &Sets) -> Option<(i64, &PodTemplateSpec)> {
@@ -51,44 +48,7 @@ fn text(edits: &[Edit], old: Option<&PodTemplateSpec>, new: &PodTemplateSpec, ha
         Some(revision) => format!("back to revision {revision}, {difference}"),
         None => difference,
     };
-    let who = authors(edits);
-    let all = if who.is_empty() { what } else { format!("{who}: {what}") };
-    cut(&all)
-}
-
-pub fn cut(text: &str) -> String {
-    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if line.chars().count() <= LENGTH {
-        return line;
-    }
-    let mut cut: String = line.chars().take(LENGTH - 1).collect();
-    cut.push('…');
-    cut
-}
-
-/// `ann, kubectl set image, kubectl set env; bob, helm`
-fn authors(edits: &[Edit]) -> String {
-    let mut people: Vec<(String, Vec<&str>)> = Vec::new();
-    for edit in edits {
-        let by = name(&edit.by);
-        let with = Some(edit.with.as_str()).filter(|w| !w.is_empty() && *w != "unknown");
-        match people.iter_mut().find(|(who, _)| *who == by) {
-            Some((_, all)) => all.extend(with),
-            None => people.push((by, with.into_iter().collect())),
-        }
-    }
-    let of = |(who, with): (String, Vec<&str>)| {
-        let parts: Vec<&str> = std::iter::once(who.as_str()).chain(with).filter(|p| !p.is_empty()).collect();
-        parts.join(", ")
-    };
-    people.into_iter().map(of).collect::<Vec<_>>().join("; ")
-}
-
-/// A service account by its own name.
-fn name(user: &str) -> String {
-    user.strip_prefix("system:serviceaccount:")
-        .and_then(|rest| rest.split_once(':'))
-        .map_or_else(|| user.to_owned(), |(namespace, name)| format!("serviceaccount {namespace}/{name}"))
+    attributed(edits, &what)
 }
 
 #[cfg(test)]
@@ -132,8 +92,5 @@ mod tests {
         ] {
             assert_eq!(text(&edits, old, &v2, had), want);
         }
-        let long = cut(&"é".repeat(1000));
-        assert_eq!((long.chars().count(), long.ends_with('…')), (LENGTH, true));
-        assert_eq!(cut("a\nb"), "a b");
     }
 }

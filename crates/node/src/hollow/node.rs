@@ -1,5 +1,6 @@
 //! The objects a hollow node keeps about itself: its Node and its Lease (KEP-589).
 use super::{HollowConfig, address};
+use isopod_api::hollow;
 use isopod_api::k8s::api::coordination::v1::{Lease, LeaseSpec};
 use isopod_api::k8s::api::core::v1::{Node, NodeAddress, NodeCondition, NodeSpec, NodeStatus, NodeSystemInfo};
 use isopod_api::k8s::apimachinery::pkg::api::resource::Quantity;
@@ -11,8 +12,6 @@ use std::collections::BTreeMap;
 pub const LEASES: &str = "kube-node-lease";
 /// After this long without renewal the node counts as lost; it is renewed four times as often (`pkg/kubelet/apis/config`).
 pub const LEASE_SECONDS: i32 = 40;
-/// Marks nodes that only simulate.
-pub const HOLLOW_LABEL: &str = "isopod.dev/hollow";
 /// The Kubernetes version whose kubelet is simulated.
 const VERSION: &str = "v1.37.0";
 
@@ -23,7 +22,7 @@ fn labels(config: &HollowConfig, index: u32, name: &str) -> BTreeMap<String, Str
         ("kubernetes.io/arch", "amd64"),
         ("kubernetes.io/os", "linux"),
         ("kubernetes.io/hostname", name),
-        (HOLLOW_LABEL, "true"),
+        (hollow::LABEL, "true"),
     ]
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value.to_owned()))

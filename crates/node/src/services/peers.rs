@@ -1,5 +1,5 @@
 //! Where the pods of other nodes are: routes to their ranges by their addresses, for nodes on one network. Pure, and its shell.
-use crate::hollow::node::HOLLOW_LABEL;
+use isopod_api::hollow::is_hollow;
 use isopod_network::pod::{Links, Range};
 use isopod_reflect::Reflectors;
 use k8s_openapi::api::core::v1::Node;
@@ -21,10 +21,9 @@ pub fn peers(own: &str, nodes: &[Arc<Node>]) -> Vec<(Range, Ipv4Addr)> {
 
 fn of(node: &Node) -> Vec<(Range, Ipv4Addr)> {
     // Hollow nodes have ranges and no machine.
-    let hollow = node.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(HOLLOW_LABEL));
     let addresses = node.status.iter().flat_map(|status| status.addresses.iter().flatten());
     let internal = addresses.filter(|address| address.type_ == "InternalIP").find_map(|a| a.address.parse().ok());
-    let (Some(via), Some(spec), false) = (internal, &node.spec, hollow) else { return Vec::new() };
+    let (Some(via), Some(spec), false) = (internal, &node.spec, is_hollow(node)) else { return Vec::new() };
     let listed = spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr);
     let mut ranges: Vec<Range> = listed.filter_map(|range| range.parse().ok()).collect();
     ranges.sort();
