@@ -5,8 +5,8 @@
 mod support;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::Service;
-use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::api::{Api, AttachParams, ListParams, LogParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -105,8 +105,12 @@ async fn every_failure_goes_back_and_is_refused_again() {
         d["spec"]["progressDeadlineSeconds"] = json!(if how == "unready" { 8 } else { 120 });
         all.create(&PostParams::default(), &serde_json::from_value(d).unwrap()).await.unwrap();
     }
+    until(&all, "image", "the first rollout", rolled_out).await;
+    nothing_is_sent_to_hollow_nodes(&client).await;
     for (how, _) in faults {
         until(&all, how, "the first rollout", rolled_out).await;
+        let first = history(&client, how).await.concat();
+        assert!(first.starts_with("1: isopod-admin") && first.ends_with(": created with image web:v1"), "{first}");
         change(&all, how, &fault(how)).await;
     }
     for (how, reason) in faults {
@@ -135,6 +139,27 @@ async fn every_failure_goes_back_and_is_refused_again() {
     let d = until(&all, "unready", "tried again, and back", rolled_back).await;
     assert!(condition(&d, "RolledBack").contains("revision 4 to 3"), "{d:?}");
     assert_eq!(history(&cluster.client().await, "unready").await.len(), 2);
+}
+
+/// At the addresses of their nodes and pods nobody is, or somebody else.
+async fn nothing_is_sent_to_hollow_nodes(client: &kube::Client) {
+    let pods: Api<Pod> = Api::default_namespaced(client.clone());
+    let pod =
+        pods.list(&ListParams::default().labels("app=image")).await.unwrap().items.remove(0).metadata.name.unwrap();
+    let refused = [
+        pods.logs(&pod, &LogParams::default()).await.unwrap_err().to_string(),
+        pods.exec(&pod, ["ls"], &AttachParams::default()).await.err().unwrap().to_string(),
+        client
+            .request_text(
+                http::Request::get(format!("/api/v1/namespaces/default/pods/{pod}/proxy/")).body(vec![]).unwrap(),
+            )
+            .await
+            .unwrap_err()
+            .to_string(),
+    ];
+    for (answer, says) in refused.iter().zip(["simulated", "400", "simulated"]) {
+        assert!(answer.contains(says), "{answer}");
+    }
 }
 
 /// Asks the service all the time; how many answers came, how many did not.
