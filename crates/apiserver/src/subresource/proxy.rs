@@ -112,11 +112,11 @@ async fn pod(call: &Call, name: &str, port: &str) -> Result<SocketAddr, ApiError
     address(ip, &port)
 }
 
-/// Refuses what is only simulated.
+/// Refuses what is only simulated; not as unavailable, which clients take for a reason to try again.
 async fn there_is(call: &Call, node: Option<&str>) -> Result<(), ApiError> {
     let Some(name) = node.filter(|name| !name.is_empty()) else { return Ok(()) };
     match call.server.read::<Node>("nodes", "", name).await? {
-        Some(node) if hollow::is_hollow(&node) => Err(unreachable(hollow::SIMULATED)),
+        Some(node) if hollow::is_hollow(&node) => Err(ApiError::bad_request(hollow::SIMULATED)),
         _ => Ok(()),
     }
 }
