@@ -58,7 +58,7 @@ check "apply" k apply -f "$WORK/web.yaml"
 check_out "rolled out" 'successfully rolled out' k rollout status deployment/web --timeout=60s
 VIP=$(k get svc web -o 'jsonpath={.spec.clusterIP}')
 have() { awk '{n += $1} END {print n + 0}' "$RECEIPTS"; }
-STOP="$WORK/stop"
+STOP="$WORK/stop"; : >"$WORK/wrk"
 # Eight connections: busybox queues nine, and what its full queue drops waits for a second.
 { while [ ! -e "$STOP" ]; do wrk -t2 -c8 -d10s --timeout 5s -H 'Connection: close' "http://$VIP/"; done >"$WORK/wrk" 2>&1; } & WRK=$!
 updates=0
@@ -72,7 +72,7 @@ done
 touch "$STOP"; wait $WRK
 grep -E 'Socket errors|Non-2xx' "$WORK/wrk" || true
 # "Socket errors: connect 0, read 1, write 0, timeout 0" · "Non-2xx or 3xx responses: 3"
-lost=$(grep -E 'Socket errors|Non-2xx' "$WORK/wrk" | sed 's/2xx or 3xx//' | grep -oE '[0-9]+' | awk '{n += $1} END {print n + 0}')
+lost=$(awk '/Socket errors|Non-2xx/ {sub("2xx or 3xx", ""); while (match($0, /[0-9]+/)) {n += substr($0, RSTART, RLENGTH); $0 = substr($0, RSTART + RLENGTH)}} END {print n + 0}' "$WORK/wrk")
 echo "$(awk '/requests in/ {n += $1} END {print n + 0}' "$WORK/wrk") $lost" >>"$RECEIPTS"
 say "$updates updates under wrk: $(tail -1 "$RECEIPTS") (requests, failed)"
 say "in all: $(have) requests, $(awk '{n += $2} END {print n + 0}' "$RECEIPTS") failed"
