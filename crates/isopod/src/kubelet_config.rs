@@ -101,29 +101,31 @@ impl KubeletConfig {
 impl DataDir {
     /// What this node's agent was told; nothing, if there is no file.
     pub fn kubelet_config(&self) -> Result<KubeletConfig> {
-        read(&self.kubelet_config_file()).map(Option::unwrap_or_default)
+        Ok(read(&self.kubelet_config_file())?.map(|(_, config)| config).unwrap_or_default())
     }
 
     /// Makes `file` this node's configuration.
     pub fn take_kubelet_config(&self, file: &Path) -> Result<()> {
-        let Some(_valid) = read(file)? else { bail!("there is no {}", file.display()) };
-        let text = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        datadir::write_atomically(&self.kubelet_config_file(), &text, 0o600)
+        let Some((text, _valid)) = read(file)? else { bail!("there is no {}", file.display()) };
+        datadir::write_atomically(&self.kubelet_config_file(), text.as_bytes(), 0o600)
     }
 
     /// Whether `file` says what this node's agent was told.
     pub fn has_kubelet_config(&self, file: &Path) -> Result<bool> {
-        let Some(wanted) = read(file)? else { bail!("there is no {}", file.display()) };
+        let Some((_, wanted)) = read(file)? else { bail!("there is no {}", file.display()) };
         Ok(wanted == self.kubelet_config()?)
     }
 }
 
-fn read(file: &Path) -> Result<Option<KubeletConfig>> {
+/// The text, and what it says; `None` if there is no such file.
+fn read(file: &Path) -> Result<Option<(String, KubeletConfig)>> {
     let text = match std::fs::read_to_string(file) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         text => text.with_context(|| format!("cannot read {}", file.display()))?,
     };
-    KubeletConfig::parse(&text).map(Some).with_context(|| format!("{} is no kubelet configuration", file.display()))
+    let config = KubeletConfig::parse(&text);
+    let config = config.with_context(|| format!("{} is no kubelet configuration", file.display()))?;
+    Ok(Some((text, config)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the gate sees of the cluster: [`Sight`], and [`Mirrors`], the real one.
 use super::leaving::{self, Backing, service};
-use super::watermark::{LEASES, Proxy, is_ready, of_lease};
+use super::watermark::{LEASES, Proxy, is_ready, of_leases};
 use async_trait::async_trait;
 use isopod_reflect::{HasMeta, Reflector, Reflectors, Selection};
 use isopod_runtime::Runtime;
@@ -121,11 +121,7 @@ impl Sight for Mirrors {
     }
 
     fn proxies(&self) -> Vec<Proxy> {
-        let others = self
-            .leases
-            .list()
-            .into_iter()
-            .filter_map(|l| of_lease(&l))
+        let others = of_leases(&self.leases)
             .filter(|p| p.node != self.node && self.nodes.get("", &p.node).is_some_and(|n| is_ready(&n)));
         let own = Proxy { node: self.node.clone(), programmed: *self.programmed.borrow() };
         std::iter::once(own).chain(others).collect()

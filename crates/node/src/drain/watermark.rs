@@ -4,6 +4,7 @@
 //! ([`PROGRAMMED`]), which only they may write. A node without it (a hollow one, or one that has no proxy) sends nobody
 //! connections and is not waited for; nor is one that is not ready: it is taken to be dead, and if it comes back, its watermark
 //! of before is too low for every pod that left meanwhile.
+use isopod_reflect::Reflector;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use tokio::sync::watch;
@@ -21,9 +22,14 @@ pub struct Proxy {
 }
 
 /// What a Lease says. `None`: no watermark, or none that can be read.
-pub fn of_lease(lease: &Lease) -> Option<Proxy> {
+fn of_lease(lease: &Lease) -> Option<Proxy> {
     let programmed = lease.metadata.annotations.as_ref()?.get(PROGRAMMED)?.parse().ok()?;
     Some(Proxy { node: lease.metadata.name.clone()?, programmed })
+}
+
+/// All nodes that send connections, dead ones and this one too.
+pub fn of_leases(leases: &Reflector<Lease>) -> impl Iterator<Item = Proxy> + use<> {
+    leases.list().into_iter().filter_map(|lease| of_lease(&lease))
 }
 
 /// Whether a node is up, as node lifecycle sees it.

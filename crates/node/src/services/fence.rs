@@ -5,7 +5,7 @@
 //! node's watermark falls behind, addresses that pods of this node give back rest until it has caught up (or is no node any more),
 //! which it does with its return. The range has room for this (a few hundred addresses for 110 pods); when it has none left, the address
 //! that has rested longest is taken.
-use crate::drain::watermark::{LEASES, Proxy, of_lease};
+use crate::drain::watermark::{LEASES, Proxy, of_leases};
 use isopod_network::pod::Links;
 use isopod_reflect::{Reflectors, Selection};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -49,12 +49,8 @@ pub async fn follow(own: &str, reflectors: &Reflectors, links: &Links, mut progr
     tokio::join!(leases.synced(), nodes.synced());
     let (mut fence, mut changes, mut told) = (Fence::default(), leases.subscribe(), None);
     loop {
-        let others: Vec<Proxy> = leases
-            .list()
-            .iter()
-            .filter_map(|lease| of_lease(lease))
-            .filter(|p| p.node != own && nodes.get("", &p.node).is_some())
-            .collect();
+        let is_other = |p: &Proxy| p.node != own && nodes.get("", &p.node).is_some();
+        let others: Vec<Proxy> = of_leases(&leases).filter(is_other).collect();
         let since = fence.look(&others, *programmed.borrow_and_update(), SystemTime::now());
         if since != told {
             tracing::debug!(behind = ?fence.behind.keys(), "addresses given back rest while a node is behind");

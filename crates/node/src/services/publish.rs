@@ -1,5 +1,5 @@
 //! Tells other nodes how far this one's proxies have come: an annotation on its Lease, written only while another node could wait.
-use crate::drain::watermark::{LEASES, PROGRAMMED, of_lease};
+use crate::drain::watermark::{LEASES, PROGRAMMED, of_leases};
 use isopod_reflect::{Reflector, Reflectors, Selection};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, Patch, PatchParams};
@@ -51,5 +51,5 @@ async fn write(leases: &Api<Lease>, node: &str, value: u64) -> kube::Result<()> 
 
 /// Whether another node has proxies too.
 fn others(mirror: &Reflector<Lease>, node: &str) -> bool {
-    mirror.list().iter().filter_map(|lease| of_lease(lease)).any(|proxy| proxy.node != node)
+    of_leases(mirror).any(|proxy| proxy.node != node)
 }
